@@ -1,0 +1,1 @@
+"""Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""

@@ -1,0 +1,216 @@
+"""What a System accepts: short forms made regular, and every slip named before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+from sympy.core.function import AppliedUndef, UndefinedFunction
+
+from sciml.errors import ModelError, quoted, suggestion
+from sciml.symbolic.declarations import MLP, Parameter
+
+if TYPE_CHECKING:
+    from sciml.symbolic.system import System
+
+
+def normalized(system: System) -> dict[str, Any]:
+    """The fields of a System with numbers wrapped, names turned to symbols, and time settled."""
+    equations = {key: expression(rhs, f"the equation of `{key}`") for key, rhs in dict(system.equations).items()}
+    observed = named(system.observed)
+    initial = {
+        lookup(key, equations, "state"): value
+        if isinstance(value, Parameter)
+        else expression(value, f"the initial value of `{key}`")
+        for key, value in dict(system.initial).items()
+    }
+    parameters = {key: declared(key, value) for key, value in dict(system.parameters).items()}
+    noise = {
+        lookup(key, equations, "state"): expression(value, f"the noise of `{key}`")
+        for key, value in dict(system.noise).items()
+    }
+    time = system.time
+    if time is None:
+        used = set().union(*(e.free_symbols for e in (*equations.values(), *observed.values(), *noise.values())))
+        undeclared = [s for s in used if s.name == "t" and s not in equations and s not in parameters]
+        time = undeclared[0] if undeclared else sp.Symbol("t", real=True)
+    return {
+        "equations": equations,
+        "parameters": parameters,
+        "learned": grouped(system.learned),
+        "initial": initial,
+        "observed": observed,
+        "noise": noise,
+        "time": time,
+    }
+
+
+def expression(value: Any, where: str) -> sp.Expr:
+    """The value as a SymPy expression; strings are refused, because parsing them would run them."""
+    if isinstance(value, (str, Mapping)):
+        raise ModelError(f"{where} is {value!r}: write it as a SymPy expression, not as text.")
+    try:
+        result = sp.sympify(value, strict=True)
+    except (sp.SympifyError, TypeError) as error:
+        raise ModelError(f"{where} is {value!r}, which is not a SymPy expression.") from error
+    if not isinstance(result, sp.Expr):
+        raise ModelError(f"{where} is `{result}` ({type(result).__name__}), which is not a scalar expression.")
+    if result.has(sp.nan, sp.zoo, sp.oo, -sp.oo) or result.has(sp.I):
+        raise ModelError(f"{where}, `{result}`, is not a finite real expression.")
+    return result
+
+
+def declared(key: Any, value: Any) -> Parameter:
+    """A parameter's declaration; a plain number is a known constant."""
+    if isinstance(value, Parameter):
+        return value
+    number = sp.sympify(value) if isinstance(value, int | float | sp.Expr) else None
+    if number is None or not number.is_number or not math.isfinite(float(number)):
+        raise ModelError(f"parameter `{key}` is {value!r}: give a `Parameter(...)`, or a finite number if it is known.")
+    return Parameter(float(number), fixed=True)
+
+
+def grouped(learned: Mapping[Any, Any]) -> dict[tuple[UndefinedFunction, ...], Any]:
+    """Learned terms with every key a tuple of functions."""
+    groups = {}
+    for key, network in dict(learned).items():
+        group = key if isinstance(key, tuple) else (key,)
+        for function in group:
+            if not isinstance(function, UndefinedFunction):
+                raise ModelError(
+                    f"`{function}` in `learned` is not an undefined function. Declare it by "
+                    f'`sp.Function("{str(function).split("(")[0]}")` and use it without arguments as the key.'
+                )
+        groups[group] = network
+    return groups
+
+
+def named(table: Mapping[Any, Any]) -> dict[sp.Symbol, sp.Expr]:
+    """Named expressions; a name given as text becomes a real symbol."""
+    return {
+        sp.Symbol(key, real=True) if isinstance(key, str) else key: expression(value, f"observable `{key}`")
+        for key, value in dict(table).items()
+    }
+
+
+def lookup(name: Any, known: Iterable[Any], role: str) -> Any:
+    """The known symbol or function of that name."""
+    table = {str(symbol): symbol for symbol in known}
+    if str(name) not in table:
+        raise ModelError(f"`{name}` is not a {role}. The system has {quoted(table)}.{suggestion(name, table)}")
+    return table[str(name)]
+
+
+def check(system: System) -> None:
+    """Raise a ModelError for the first thing in the System that cannot be meant."""
+    _check_names(system)
+    for where, formula in _formulas(system):
+        _check_symbols(system, where, formula)
+        _check_functions(system, where, formula)
+    for state, value in system.initial.items():
+        if not isinstance(value, Parameter) and value.free_symbols - set(system.parameters):
+            wrong = sorted(map(str, value.free_symbols - set(system.parameters)))[0]
+            raise ModelError(
+                f"`{wrong}` in the initial value of `{state}` is not a parameter. An initial value is a number, an "
+                f"expression of parameters, or a `Parameter`.{suggestion(wrong, system.parameters)}"
+            )
+    _check_learned(system)
+
+
+def _check_names(system: System) -> None:
+    if not system.equations:
+        raise ModelError("a System needs at least one equation: `System({x: -x})`.")
+    for state in system.equations:
+        if not isinstance(state, sp.Symbol):
+            raise ModelError(
+                f"the key `{state}` of `equations` is not a symbol. For equations in `x(t)` and its derivatives use "
+                "`System.from_equations([...])`."
+            )
+        if state.is_positive or state.is_negative or state.is_nonnegative:
+            raise ModelError(
+                f"state `{state}` is declared positive or negative; SymPy then rewrites sqrt({state}**2) to "
+                f'`{state}`, wrong once a solver steps across zero. Declare it by `sp.symbols("{state}", real=True)`.'
+            )
+        if not state.is_real:
+            raise ModelError(f'state `{state}` must be real: declare it by `sp.symbols("{state}", real=True)`.')
+    roles = {"state": system.equations, "parameter": system.parameters, "observable": system.observed}
+    seen: dict[str, str] = {str(system.time): "time"}
+    for role, symbols in roles.items():
+        for symbol in symbols:
+            if not isinstance(symbol, sp.Symbol):
+                raise ModelError(f"the {role} `{symbol}` is not a symbol.")
+            if str(symbol) in seen:
+                raise ModelError(f"`{symbol}` is declared as {seen[str(symbol)]} and as {role}. Rename one of them.")
+            seen[str(symbol)] = role
+
+
+def _formulas(system: System):
+    yield from ((f"the equation of `{x}`", rhs) for x, rhs in system.equations.items())
+    yield from ((f"observable `{name}`", value) for name, value in system.observed.items())
+    yield from ((f"the noise of `{x}`", value) for x, value in system.noise.items())
+
+
+def _check_symbols(system: System, where: str, formula: sp.Expr) -> None:
+    known = {*system.states, *system.parameters, system.time}
+    for symbol in sorted(formula.free_symbols - known, key=str):
+        twins = [other for other in known if str(other) == str(symbol)]
+        if twins:
+            raise ModelError(
+                f"`{symbol}` in {where} has other assumptions than the declared `{symbol}`, so SymPy takes them for "
+                "two symbols. Create the symbol once (with `real=True`) and use it everywhere."
+            )
+        raise ModelError(
+            f"`{symbol}` in {where} is neither a state nor a parameter.{suggestion(symbol, known)} "
+            f"A new constant goes into `parameters={{{symbol}: ...}}`."
+        )
+
+
+def _check_functions(system: System, where: str, formula: sp.Expr) -> None:
+    for call in sorted(formula.atoms(AppliedUndef), key=str):
+        if call.func not in system.functions:
+            name = call.func.__name__
+            raise ModelError(
+                f"`{call}` in {where} is an unknown function.{suggestion(name, system.functions)} "
+                f"Say how to learn it: `learned={{{name}: MLP()}}`."
+            )
+
+
+def _check_learned(system: System) -> None:
+    seen: set[str] = set()
+    for group, network in system.learned.items():
+        counts = set()
+        for function in group:
+            name = function.__name__
+            if name in seen:
+                raise ModelError(f"`{name}` stands twice in `learned`.")
+            seen.add(name)
+            own = {len(call.args) for call in system.calls(function)}
+            if not own:
+                raise ModelError(f"`{name}` is declared in `learned` but occurs in no equation. Remove or use it.")
+            counts |= own
+        if len(counts) > 1:
+            raise ModelError(
+                f"{quoted(group)} are called with {' and '.join(map(str, sorted(counts)))} arguments; one network "
+                "needs one number of arguments."
+            )
+        if isinstance(network, MLP):
+            _check_mlp(system, network, group, counts.pop())
+        elif not callable(network):
+            raise ModelError(f"{quoted(group)} is to be learned by {network!r}: give `MLP()` or a torch module.")
+
+
+def _check_mlp(system: System, mlp: MLP, group: tuple, arguments: int) -> None:
+    wanted = {"input_scale": arguments, "output_scale": len(group), "factors": len(group)}
+    for name, count in wanted.items():
+        value = getattr(mlp, name)
+        if value is not None and len(value) != count:
+            raise ModelError(f"`{name}={value}` of the MLP for {quoted(group)} needs {count} entries.")
+    for function, factor in zip(group, mlp.factors or ()):
+        for call in system.calls(function):
+            if factor is not None and factor not in call.args:
+                raise ModelError(
+                    f"factor `{factor}` of `{function}` must be one of the arguments of `{call}`."
+                    f"{suggestion(factor, call.args)}"
+                )
