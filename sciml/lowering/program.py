@@ -1,0 +1,289 @@
+"""The one intermediate form: scalar assignments and network calls over slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+
+from sciml.errors import ModelError
+from sciml.symbolic.declarations import MLP
+from sciml.symbolic.system import System
+
+TIME = sp.Symbol("t", real=True)
+
+
+def slot(kind: str, index: int) -> sp.Symbol:
+    """A place for one number: `y[0]` state, `p[3]` parameter, `n[0]` network output, `c[0]` common subexpression."""
+    return sp.Symbol(f"{kind}[{index}]", real=True)
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`target = expression`, one scalar."""
+
+    target: sp.Symbol
+    expression: sp.Expr
+
+
+@dataclass(frozen=True)
+class Output:
+    """One number asked of a network: output `index`, differentiated by each argument number in `derivative`."""
+
+    target: sp.Symbol
+    index: int
+    derivative: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One evaluation of a network at `inputs` (slots or numbers), with all that is asked of it there."""
+
+    network: int
+    inputs: tuple[sp.Expr, ...]
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Straight-line code that computes `results` from time `t`, states `y`, parameters `p` and networks.
+
+    Printers turn it into code (`torch_backend`, `native_backend`, exporters); names of the user never reach them,
+    so what is printed depends on numbers and slots alone.
+    """
+
+    steps: tuple[Assign | Call, ...]
+    results: tuple[sp.Expr, ...]
+    states: int
+    parameters: int
+    networks: int
+
+    @property
+    def temporaries(self) -> int:
+        """How many slots `c[...]` the steps fill."""
+        return sum(isinstance(step, Assign) for step in self.steps)
+
+    @property
+    def outputs(self) -> int:
+        """How many slots `n[...]` the network calls fill."""
+        return sum(len(step.outputs) for step in self.steps if isinstance(step, Call))
+
+
+def lower(system: System, expressions: Iterable[sp.Expr], inputs: Sequence[sp.Symbol] | None = None) -> Program:
+    r"""Lower expressions in a System's symbols to a Program.
+
+    Learned functions become network calls; their derivatives, :math:`\partial^k f/\partial x_i \cdots`, become
+    outputs of the same call. Factors and scales of an `MLP` are carried out symbolically first, so networks see
+    scaled arguments only and the chain rule is SymPy's.
+
+    Args:
+        system: Gives parameters, networks and time their slots.
+        expressions: What to compute.
+        inputs: The symbols that fill `y`; the system's states by default.
+
+    Raises:
+        ModelError: A derivative or integral that is not one of a learned function.
+    """
+    inputs = tuple(system.states) if inputs is None else tuple(inputs)
+    slots = {x: slot("y", i) for i, x in enumerate(inputs)}
+    slots |= {x: slot("p", i) for i, x in enumerate(system.parameters)} | {system.time: TIME}
+    plain = [with_plain_networks(system, rewritten(sp.sympify(e))).xreplace(slots) for e in expressions]
+    calls = _Calls(system)
+    results = [calls.replace(expression) for expression in plain]
+    return Program(
+        steps=tuple(_schedule(calls, results)),
+        results=tuple(results),
+        states=len(inputs),
+        parameters=len(system.parameters),
+        networks=len(system.learned),
+    )
+
+
+# Functions that no printer needs to know, because they are written by others.
+REWRITES = {
+    sp.sec: lambda x: 1 / sp.cos(x),
+    sp.csc: lambda x: 1 / sp.sin(x),
+    sp.cot: lambda x: 1 / sp.tan(x),
+    sp.sech: lambda x: 1 / sp.cosh(x),
+    sp.csch: lambda x: 1 / sp.sinh(x),
+    sp.coth: lambda x: 1 / sp.tanh(x),
+    sp.sinc: lambda x: sp.Piecewise((1, sp.Eq(x, 0)), (sp.sin(x) / x, True)),
+}
+
+
+def rewritten(expression: sp.Expr) -> sp.Expr:
+    """The expression without the functions of `REWRITES`."""
+    for function, form in REWRITES.items():
+        expression = expression.replace(function, form)
+    return expression
+
+
+def with_plain_networks(system: System, expression: sp.Expr) -> sp.Expr:
+    """The expression with every learned function written as factor × scale × function(arguments / scales)."""
+    for group, network in system.learned.items():
+        if not isinstance(network, MLP):
+            continue
+        for j, function in enumerate(group):
+            wrapped = _wrapped(system, function, j, network)
+            if wrapped is not None and expression.has(function):
+                expression = expression.replace(function, wrapped).doit()
+    return expression
+
+
+def _wrapped(system: System, function, j: int, mlp: MLP):
+    factor = mlp.factors[j] if mlp.factors else None
+    inner = mlp.input_scale or ()
+    outer = mlp.output_scale[j] if mlp.output_scale else 1.0
+    if factor is None and outer == 1.0 and all(s == 1.0 for s in inner):
+        return None
+    position = None if factor is None else _position(system, function, factor)
+
+    def wrapped(*arguments):
+        scaled = [a / sp.Float(s) if s != 1.0 else a for a, s in zip(arguments, inner)] if inner else arguments
+        value = function(*scaled) if outer == 1.0 else sp.Float(outer) * function(*scaled)
+        return value if position is None else arguments[position] * value
+
+    return wrapped
+
+
+def _position(system: System, function, factor: sp.Symbol) -> int:
+    positions = {call.args.index(factor) for call in system.calls(function) if factor in call.args}
+    if len(positions) != 1:
+        raise ModelError(f"factor `{factor}` must be the same argument in every call of `{function}`.")
+    return positions.pop()
+
+
+class _Calls:
+    """Collects the network calls of expressions and stands slots `n[...]` in for them."""
+
+    def __init__(self, system: System):
+        self.places = {f: (k, j) for k, group in enumerate(system.learned) for j, f in enumerate(group)}
+        self.outputs: dict[tuple[int, tuple], dict[tuple[int, tuple], sp.Symbol]] = {}
+        self.count = 0
+
+    def replace(self, expression: sp.Expr) -> sp.Expr:
+        """The expression with learned functions and their derivatives replaced by slots, innermost first."""
+        if isinstance(expression, AppliedUndef):
+            return self._slot(expression.func, expression.args, ())
+        if isinstance(expression, sp.Derivative):
+            return self._derivative(expression, {})
+        if isinstance(expression, sp.Subs):
+            if not isinstance(expression.expr, sp.Derivative):
+                return self.replace(expression.doit())
+            return self._derivative(expression.expr, dict(zip(expression.variables, expression.point)))
+        if isinstance(expression, sp.Integral | sp.Sum | sp.Product | sp.Limit):
+            raise ModelError(f"`{expression}` cannot be computed here: carry it out (`.doit()`) or learn it.")
+        if not expression.args or not expression.has(AppliedUndef, sp.Derivative, sp.Subs):
+            return expression
+        return expression.func(*[self.replace(argument) for argument in expression.args])
+
+    def _derivative(self, derivative: sp.Derivative, point: dict) -> sp.Expr:
+        call = derivative.expr
+        if not isinstance(call, AppliedUndef) or any(call.args.count(v) != 1 for v in derivative.variables):
+            carried_out = derivative.doit().subs(point)
+            if carried_out.has(derivative):
+                raise ModelError(
+                    f"the derivative `{derivative}` cannot be lowered: it is not one of a learned function."
+                )
+            return self.replace(carried_out)
+        indices = tuple(sorted(call.args.index(v) for v in derivative.variables))
+        return self._slot(call.func, tuple(argument.subs(point) for argument in call.args), indices)
+
+    def _slot(self, function, arguments, derivative: tuple[int, ...]) -> sp.Symbol:
+        network, index = self.places[function]
+        key = (network, tuple(self.replace(argument) for argument in arguments))
+        wanted = self.outputs.setdefault(key, {})
+        if (index, derivative) not in wanted:
+            wanted[index, derivative] = slot("n", self.count)
+            self.count += 1
+        return wanted[index, derivative]
+
+
+def _schedule(calls: _Calls, results: list[sp.Expr]) -> list[Assign | Call]:
+    """Common subexpressions and calls in an order in which everything is known before it is used.
+
+    `results` is rewritten in place in terms of the temporaries.
+    """
+    keys = list(calls.outputs)
+    inputs = [argument for _, arguments in keys for argument in arguments]
+    numbers = iter(range(10**9))
+    names = (slot("c", i) for i in numbers)
+    shared, reduced = sp.cse([*inputs, *results], symbols=names, order="none")
+    pending: list[Assign | Call] = [Assign(target, expression) for target, expression in shared]
+    results[:] = [as_float(e) for e in reduced[len(inputs) :]]
+    position = 0
+    for network, arguments in keys:
+        own = reduced[position : position + len(arguments)]
+        position += len(arguments)
+        atoms = []
+        for expression in own:
+            if not (expression.is_Symbol or expression.is_number):
+                target = next(names)
+                pending.append(Assign(target, expression))
+                expression = target
+            atoms.append(as_float(expression))
+        outputs = tuple(Output(s, i, d) for (i, d), s in calls.outputs[network, arguments].items())
+        pending.append(Call(network, tuple(atoms), outputs))
+    return _renumbered(_ordered(pending), results)
+
+
+def _ordered(pending: list[Assign | Call]) -> list[Assign | Call]:
+    missing = {target for step in pending for target in _targets(step)}
+    ordered: list[Assign | Call] = []
+    while pending:
+        ready = [step for step in pending if not (_needs(step) & missing)]
+        assert ready, "common subexpressions of a finite expression cannot be circular"
+        for step in ready:
+            missing -= set(_targets(step))
+        ordered += ready
+        pending = [step for step in pending if step not in ready]
+    return ordered
+
+
+def _targets(step: Assign | Call) -> list[sp.Symbol]:
+    return [step.target] if isinstance(step, Assign) else [output.target for output in step.outputs]
+
+
+def _needs(step: Assign | Call) -> set[sp.Basic]:
+    sources = [step.expression] if isinstance(step, Assign) else step.inputs
+    return set().union(*(source.free_symbols for source in sources))
+
+
+def _renumbered(steps: list[Assign | Call], results: list[sp.Expr]) -> list[Assign | Call]:
+    """The steps with temporaries and network outputs counted in order of execution, constants made floats."""
+    new: dict[sp.Basic, sp.Basic] = {}
+    counts = {"c": 0, "n": 0}
+    for step in steps:
+        kind = "c" if isinstance(step, Assign) else "n"
+        for target in _targets(step):
+            new[target] = slot(kind, counts[kind])
+            counts[kind] += 1
+    renamed: list[Assign | Call] = []
+    for step in steps:
+        if isinstance(step, Assign):
+            renamed.append(Assign(new[step.target], as_float(step.expression.xreplace(new))))
+        else:
+            outputs = tuple(Output(new[o.target], o.index, o.derivative) for o in step.outputs)
+            renamed.append(Call(step.network, tuple(i.xreplace(new) for i in step.inputs), outputs))
+    results[:] = [result.xreplace(new) for result in results]
+    return renamed
+
+
+def as_float(expression: sp.Expr) -> sp.Expr:
+    """The expression with its constant parts evaluated to float64 once; integer and half powers stay exact."""
+    if expression.is_number:
+        if expression.is_Integer and abs(int(expression)) < 2**53:
+            return expression
+        value = expression.evalf(20)
+        if not (value.is_real and value.is_finite):
+            raise ModelError(f"the constant `{expression}` is not a finite real number.")
+        return sp.Float(float(value), precision=53)
+    if not expression.args:
+        return expression
+    if expression.is_Pow and expression.exp.is_Rational and (2 * expression.exp).is_Integer:
+        return sp.Pow(as_float(expression.base), expression.exp, evaluate=False)
+    # Conditions of a Piecewise are no Expr; their comparisons are left exact.
+    arguments = [as_float(a) if isinstance(a, sp.Expr) else a for a in expression.args]
+    return expression.func(*arguments, evaluate=False) if expression.is_Pow else expression.func(*arguments)
