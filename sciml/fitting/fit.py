@@ -1,0 +1,226 @@
+"""Fit a problem, and what a fit knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from sciml.errors import ModelError, SolveError
+from sciml.fitting.monitor import Monitor, Record
+from sciml.fitting.objectives import AbstractObjective, SingleShooting
+from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
+from sciml.lowering.networks import set_weights
+from sciml.lowering.vector_field import VectorField, compile, trained_system
+from sciml.measurement.likelihood import residuals
+from sciml.measurement.problem import Problem
+from sciml.simulation import Simulation, simulate
+from sciml.symbolic.system import System
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A problem with the best vector found.
+
+    Attributes:
+        problem: What was fitted.
+        vector: Free coordinates of everything unknown, as `problem.value_and_gradient` takes them.
+        converged: Whether the last stage stopped because nothing more was to be gained.
+        message: Why it stopped.
+        history: One record per iteration: stage, step, loss, gradient norm.
+        notes: What happened on the way that a user should know.
+        evaluations: How often the loss and its gradient were computed.
+        seconds: Wall time.
+        seed: Of the random weights.
+    """
+
+    problem: Problem
+    vector: Float[np.ndarray, " theta"]
+    converged: bool
+    message: str
+    history: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
+    evaluations: int = 0
+    seconds: float = 0.0
+    seed: int = 0
+
+    @cached_property
+    def loss(self) -> float:
+        """Negative log-posterior at the vector."""
+        return self.problem.value_and_gradient(self.vector)[0]
+
+    @cached_property
+    def log_likelihood(self) -> float:
+        """Logarithm of the density of the measurements, without priors."""
+        return self.problem.loss.log_likelihood(self.vector)
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """Fitted value of every free parameter, noise levels included."""
+        values, _, _ = self.problem.loss.physical(self.vector)
+        parameters = self.problem.system.parameters.items()
+        return {str(x): float(v) for (x, parameter), v in zip(parameters, values) if not parameter.fixed}
+
+    @cached_property
+    def field(self) -> VectorField:
+        """The right-hand side with fitted parameters and weights, as a torch module."""
+        parameters, weights, _ = self.problem.loss.physical(self.vector)
+        field = compile(self.problem.system)
+        with torch.no_grad():
+            field.p.copy_(torch.as_tensor(parameters))
+        position = 0
+        for network in field.networks:
+            size = sum(p.numel() for p in network.parameters())
+            set_weights(network, weights[position : position + size])
+            position += size
+        return field
+
+    @cached_property
+    def initial(self) -> pd.DataFrame:
+        """Initial state of every experiment, given or fitted; rows are experiments, columns states."""
+        rows = self.problem.loss.initial_states(self.vector)
+        return pd.DataFrame(
+            rows,
+            index=[experiment.name for experiment in self.problem.experiments],
+            columns=[str(x) for x in self.problem.system.states],
+        )
+
+    @cached_property
+    def system(self) -> System:
+        """The System with estimates filled in: parameters, weights, and (of a single experiment) initial values.
+
+        Noise levels that the problem added for itself are left out.
+        """
+        system = trained_system(self.field)
+        own = self.problem.noise_parameters
+        system = replace(system, parameters={x: p for x, p in system.parameters.items() if x not in own})
+        if len(self.problem.experiments) > 1:
+            return system
+        return system.with_initial({x: float(self.initial[str(x)].iloc[0]) for x in system.states})
+
+    def simulate(self, ts: Sequence[float] | None = None, experiment: int = 0) -> Simulation:
+        """The fitted model's trajectory.
+
+        Args:
+            ts: Output times, the first being the experiment's first; by default its measured times.
+            experiment: Which experiment's initial values to start from.
+        """
+        times = self.problem.experiments[experiment].times if ts is None else np.asarray(ts, dtype=float)
+        start = dict(zip(self.initial.columns, self.initial.iloc[experiment]))
+        problem = self.problem
+        return simulate(self.field, times, initial=start, solver=problem.solver, rtol=problem.rtol, atol=problem.atol)
+
+    def residuals(self, experiment: int = 0) -> pd.DataFrame:
+        """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
+        measured = self.problem.experiments[experiment]
+        model = self.simulate(experiment=experiment).to_frame()
+        columns = {
+            name: residuals(self.problem.noise[name], measured.column(name), model[name].to_numpy())
+            for name in measured.columns
+        }
+        return pd.DataFrame(columns, index=pd.Index(measured.times, name=str(self.problem.system.time)))
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of all residuals (of logarithms where the noise is log-normal)."""
+        parts = [self.residuals(e).to_numpy().ravel() for e in range(len(self.problem.experiments))]
+        return float(np.sqrt(np.nanmean(np.concatenate(parts) ** 2)))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fit to one file, safe to share; see `sciml.load`."""
+        from sciml.fitting.files import save
+
+        return save(self, path)
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} = {value:.6g}" for name, value in self.estimates.items())
+        state = "converged" if self.converged else f"not converged: {self.message}"
+        return f"Fit({values}; loss = {self.loss:.6g}; {state})"
+
+
+def fit(
+    problem: Problem,
+    objective: AbstractObjective | None = None,
+    optimizers: Sequence[AbstractOptimizer] | None = None,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+) -> Fit:
+    r"""Find the vector that minimizes a problem's negative log-posterior.
+
+    By default: a start by matching the slopes of smoothing splines (`Collocation`), then, for a model with networks,
+    Adam and L-BFGS by single shooting; without networks, L-BFGS alone. Ctrl-C ends the fit and returns the best so
+    far; trials that cannot be solved are stepped back from.
+
+    Args:
+        problem: What to fit.
+        objective: `SingleShooting()` or `MultipleShooting(intervals=...)`.
+        optimizers: Stages, one after another.
+        seed: Of the random weights.
+        progress: Show a progress bar where standard error is a terminal.
+
+    Returns:
+        Estimates, history and the fitted System. `fit.converged` tells whether the last stage finished.
+
+    Raises:
+        SolveError: The equations could not be solved at any vector that was tried.
+
+    Example:
+        >>> import numpy as np, pandas as pd, sympy as sp
+        >>> from sciml import Normal, Parameter, Problem, System
+        >>> x, k = sp.symbols("x k", real=True)
+        >>> decay = System({x: -k * x}, parameters={k: Parameter(1.0, bounds=(0, None))})
+        >>> t = np.linspace(0, 2, 9)
+        >>> problem = Problem(decay, pd.DataFrame({"x": np.exp(-1.5 * t)}, index=t), noise={x: Normal(0.1)})
+        >>> round(fit(problem).estimates["k"], 4)
+        1.5
+    """
+    objective = SingleShooting() if objective is None else objective
+    if optimizers is None:
+        optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
+    _check(problem, objective, optimizers)
+    started = time.perf_counter()
+    with Monitor(show=progress) as monitor:
+        try:
+            outcome = objective.minimize(problem, optimizers, monitor, seed)
+            vector, converged, message = outcome.vector, outcome.converged, outcome.message
+        except KeyboardInterrupt:
+            vector = problem.initial(seed) if monitor.best is None else monitor.best
+            converged, message = False, "interrupted; this is the best so far"
+    result = Fit(
+        problem=problem,
+        vector=vector,
+        converged=converged,
+        message=message,
+        history=tuple(monitor.history),
+        notes=tuple(monitor.notes),
+        evaluations=monitor.evaluations,
+        seconds=time.perf_counter() - started,
+        seed=seed,
+    )
+    if not np.isfinite(result.loss):
+        raise SolveError(
+            "the equations could not be solved at any vector that was tried, the start included. Try other starting "
+            "values, `MultipleShooting(intervals=...)`, or a larger `max_steps`. To see where it fails: "
+            "`sciml.simulate(problem.system, ts, initial=...)`."
+        )
+    return result
+
+
+def _check(problem: Any, objective: Any, optimizers: Any) -> None:
+    if not isinstance(problem, Problem):
+        raise ModelError(f"`fit` takes a Problem, not `{type(problem).__name__}`: `Problem(system, data, noise=...)`.")
+    if not isinstance(objective, AbstractObjective):
+        raise ModelError(f"objective {objective!r} is not known: use `SingleShooting()` or `MultipleShooting()`.")
+    if not optimizers or not all(isinstance(optimizer, AbstractOptimizer) for optimizer in optimizers):
+        raise ModelError(f"optimizers {optimizers!r} must be a list such as `[Adam(steps=1000), LBFGS()]`.")
+    if len(problem.loss.coordinates) == 0:
+        raise ModelError("nothing is to be fitted: all parameters are fixed and all initial values are given.")

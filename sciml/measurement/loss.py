@@ -1,0 +1,163 @@
+"""The negative log-posterior over shots, as a function of one flat vector of free coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from sciml.lowering.networks import build_network, decayed, weights_of
+from sciml.lowering.vector_field import VectorField, compile
+from sciml.measurement.coordinates import Coordinates
+from sciml.measurement.shots import cut
+from sciml.measurement.torch_evaluator import TorchEvaluator
+from sciml.symbolic.declarations import MLP, Parameter
+
+if TYPE_CHECKING:
+    from sciml.measurement.problem import Problem
+
+
+class Loss:
+    r"""Negative log-posterior, plus a price for gaps between consecutive shots.
+
+    .. math:: L(\theta) = -\log p(y \mid \theta) - \log p(\theta)
+              + \tfrac{\rho}{2} \sum_k \left\| (x_k(t_{k+1}) - x_{k+1}) / s \right\|^2
+
+    The vector holds, in this order: free parameters, weights of the networks, free initial values, and (with more
+    than one interval) the states at the inner nodes. Its beginning is thus the vector of single shooting.
+
+    Args:
+        problem: The System and the measurements.
+        intervals: Number of shots per experiment.
+    """
+
+    def __init__(self, problem: Problem, intervals: int = 1):
+        self.problem = problem
+        self.shots = cut(problem.experiments, intervals)
+        system = problem.system
+        self.field = compile(system)
+        self._values = np.array([parameter.value for parameter in system.parameters.values()])
+        self._free = np.array([not parameter.fixed for parameter in system.parameters.values()], dtype=bool)
+        weights = [self._decay(group, network) for group, network in zip(system.learned.values(), self.field.networks)]
+        first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
+        inner = [k for k, shot in enumerate(self.shots) if not shot.first]
+        states = len(system.states)
+        self._rows = np.array([first[s.experiment] for s in problem.starts] + [k for k in inner for _ in range(states)])
+        self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)])
+        parts = [
+            Coordinates.of_parameters(p for p in system.parameters.values() if not p.fixed),
+            *map(Coordinates.of_weights, weights),
+            Coordinates.of_parameters([s.parameter for s in problem.starts], [s.scale for s in problem.starts]),
+            Coordinates.of_parameters(self._nodes(), list(problem.sizes) * len(inner)),
+        ]
+        self.coordinates = Coordinates.joined(parts)
+        self._splits = np.cumsum([len(parts[0]), sum(map(len, weights)), len(self._rows)])
+        self._single = len(self.coordinates) - len(parts[-1])
+        self._evaluator = TorchEvaluator(problem, self.shots, self.field)
+
+    @staticmethod
+    def _decay(declared, network) -> Float[np.ndarray, " weight"]:
+        """Prior precision of each weight of a network."""
+        return decayed(network) * (declared.decay if isinstance(declared, MLP) else 0.0)
+
+    def _nodes(self) -> list[Parameter]:
+        """Inner nodes as parameters that start on the measurements, or at the initial value where there are none."""
+        problem = self.problem
+        system = problem.system
+        given = {s.state: s.parameter.value for s in problem.starts}
+        constants = {symbol: p.value for symbol, p in system.parameters.items()}
+        nodes = []
+        for shot in self.shots:
+            if shot.first:
+                continue
+            for i, x in enumerate(system.states):
+                if problem.experiments[shot.experiment].measures(str(x)):
+                    value = problem.curve(shot.experiment, str(x))(shot.times[0])[0]
+                elif i in given:
+                    value = given[i]
+                else:
+                    known = system.initial[x]
+                    value = known.value if isinstance(known, Parameter) else float(known.subs(constants))
+                nodes.append(Parameter(float(value), bounds=(0.0 if problem.positive[i] else None, None)))
+        return nodes
+
+    def initial(self, seed: int = 0) -> Float[np.ndarray, " theta"]:
+        """Where a fit starts: declared values, random weights for untrained networks."""
+        problem = self.problem
+        system = problem.system
+        weights = [
+            weights_of(build_network(network, system.arity(group), len(group), seed + k))
+            if isinstance(network, MLP)
+            else weights_of(network)
+            for k, (group, network) in enumerate(system.learned.items())
+        ]
+        starts = [s.parameter.value for s in problem.starts] + [node.value for node in self._nodes()]
+        return self.coordinates.free(np.concatenate([self._values[self._free], *weights, starts]))
+
+    def physical(self, vector: Float[np.ndarray, " theta"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All parameters, all weights, and the starts of all shots (shots, states), zero where they are not free."""
+        values, _ = self.coordinates.values(np.asarray(vector, dtype=float))
+        return self._placed(values)
+
+    def _placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        free, weights, starts = np.split(values, self._splits[:2])
+        parameters = self._values.copy()
+        parameters[self._free] = free
+        grid = np.zeros((len(self.shots), len(self.problem.system.states)))
+        grid[self._rows, self._columns] = starts
+        return parameters, weights, grid
+
+    def value_and_gradient(
+        self, vector: Float[np.ndarray, " theta"], continuity: float = 0.0
+    ) -> tuple[float, Float[np.ndarray, " theta"]]:
+        """Loss and gradient; `inf` and zeros where the equations cannot be solved at this vector.
+
+        Args:
+            vector: Free coordinates.
+            continuity: Price ρ of the squared gaps, in units of the states' sizes (of logarithms for positive ones).
+        """
+        values, slopes = self.coordinates.values(np.asarray(vector, dtype=float))
+        outcome = self._evaluator.value_and_gradient(*self._placed(values), continuity)
+        return self._with_priors(outcome, values, slopes)
+
+    def _with_priors(self, outcome, values, slopes) -> tuple[float, Float[np.ndarray, " theta"]]:
+        if outcome is None:
+            return np.inf, np.zeros_like(values)
+        value, parameters, weights, grid = outcome
+        penalty, gradient = self.coordinates.penalty(values)
+        gradient = gradient + np.concatenate([parameters[self._free], weights, grid[self._rows, self._columns]])
+        total, gradient = value + penalty, gradient * slopes
+        if not (np.isfinite(total) and np.isfinite(gradient).all()):
+            return np.inf, np.zeros_like(values)
+        return total, gradient
+
+    def field_function(self, mismatch: Callable[[VectorField], Tensor]) -> Callable:
+        """Another misfit of the same unknowns: value and gradient of `mismatch(field)` plus the priors."""
+
+        def value_and_gradient(vector):
+            values, slopes = self.coordinates.values(np.asarray(vector, dtype=float))
+            outcome = self._evaluator.field_value_and_gradient(mismatch, *self._placed(values))
+            return self._with_priors(outcome, values, slopes)
+
+        return value_and_gradient
+
+    def log_likelihood(self, vector: Float[np.ndarray, " theta"]) -> float:
+        """Logarithm of the density of the measurements, without priors; −inf where they cannot be computed."""
+        outcome = self._evaluator.value(*self.physical(vector))
+        return -np.inf if outcome is None else -outcome
+
+    def initial_states(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "experiment state"]:
+        """Initial state of every experiment, given or fitted."""
+        starts = self._evaluator.starts(*self.physical(vector))
+        return starts[[shot.first for shot in self.shots]]
+
+    def gaps(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "gap state"]:
+        """Jumps between consecutive shots, in units of the states' sizes (of logarithms for positive ones)."""
+        return self._evaluator.gaps(*self.physical(vector))
+
+    def without_nodes(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, " theta"]:
+        """The part of the vector that single shooting knows."""
+        return vector[: self._single]

@@ -1,0 +1,124 @@
+"""Where equations meet solvers: simulate a System and read the result by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sympy as sp
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sciml.errors import DataError
+from sciml.lowering.vector_field import VectorField, compile, trained_system
+from sciml.solvers import AbstractExplicit, Solution, Tsit5, solve
+from sciml.symbolic.declarations import Parameter
+from sciml.symbolic.system import System
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A solution of a System, by name.
+
+    Attributes:
+        system: What was simulated.
+        solution: Times, states, status and statistics, as solvers give them.
+        observed: Values of the System's observables over time, (time, observable).
+    """
+
+    system: System
+    solution: Solution
+    observed: Float[Tensor, "time observable"]
+
+    @property
+    def times(self) -> Float[np.ndarray, " time"]:
+        return self.solution.ts.detach().cpu().numpy()
+
+    @property
+    def values(self) -> Float[np.ndarray, "time column"]:
+        """States, then observables."""
+        return torch.cat([self.solution.ys, self.observed], -1).detach().cpu().numpy()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns: states, then observables."""
+        return tuple(str(symbol) for symbol in (*self.system.states, *self.system.observed))
+
+    def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, " time"]:
+        """One state or observable over time."""
+        self.system.symbol(name)
+        return self.values[:, self.names.index(str(name))]
+
+    def to_frame(self) -> pd.DataFrame:
+        """States and observables over time; the index is time."""
+        return pd.DataFrame(self.values, index=pd.Index(self.times, name=str(self.system.time)), columns=self.names)
+
+
+def simulate(
+    system: System | VectorField,
+    ts: Float[np.ndarray, " time"] | Sequence[float],
+    *,
+    initial: Mapping[sp.Symbol | str, float] | None = None,
+    parameters: Mapping[sp.Symbol | str, float] | None = None,
+    solver: AbstractExplicit | None = None,
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+    seed: int = 0,
+) -> Simulation:
+    r"""Solve a System's equations from its initial values.
+
+    Args:
+        system: A System, or a compiled one with the values and weights it has now.
+        ts: Output times in the model's unit, strictly monotone; the first is the initial time.
+        initial: State -> value, instead of the System's own.
+        parameters: Parameter -> value, instead of the System's own.
+        solver: Method; `Tsit5()` by default.
+        rtol, atol: Tolerances of one step.
+        seed: Of the random weights of networks that have none yet.
+
+    Returns:
+        States and observables at the times; `.to_frame()` makes a DataFrame of them.
+
+    Raises:
+        ModelError: An unknown name, or a missing initial value.
+        DataError: Times that are not strictly monotone.
+        SolveError: The solution left the finite numbers, or needed steps too small; time and state are named.
+
+    Example:
+        >>> import sympy as sp
+        >>> x, k = sp.symbols("x k", real=True)
+        >>> decay = System({x: -k * x}, parameters={k: 1.0}, initial={x: 2.0})
+        >>> simulate(decay, [0.0, 1.0]).to_frame().round(4)
+                  x
+        t
+        0.0  2.0000
+        1.0  0.7358
+    """
+    model = trained_system(system) if isinstance(system, VectorField) else system
+    if parameters:
+        model = model.with_parameters({name: _number(name, value) for name, value in parameters.items()})
+    if initial:
+        model = model.with_initial({name: _number(name, value) for name, value in initial.items()})
+    field = compile(model, seed)
+    times = torch.tensor(np.asarray(ts, dtype=float))
+    with torch.no_grad():
+        y0 = field.initial
+        solution = solve(field, y0, times, solver=solver or Tsit5(), rtol=rtol, atol=atol)
+        everything = field.observe(times.unsqueeze(-1), solution.ys)
+    return Simulation(model, solution, everything[:, len(model.states) :])
+
+
+def _number(name: Any, value: Any) -> float | Parameter:
+    if isinstance(value, Parameter):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the value of `{name}` is {value!r}, which is not a number.") from error
+    if not np.isfinite(number):
+        raise DataError(f"the value of `{name}` is `{number}`: give a finite number.")
+    return number
