@@ -1,0 +1,92 @@
+"""Habits that all scripts share: options, the machine line, interleaved timing, and the printed table as data."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def options(description: str) -> argparse.ArgumentParser:
+    """A parser with the options of every script.
+
+    Args:
+        description: What the script shows; the text of `--help`.
+
+    Returns:
+        The parser, to which a script may add its own options.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a short run, to see that it works")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all random numbers")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the printed table there as data")
+    return parser
+
+
+def machine(*packages: str) -> str:
+    """One line on processor, cores and versions."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    versions = [f"python {platform.python_version()}", *(_version(package) for package in packages)]
+    return f"{model}, {os.cpu_count()} cores; {', '.join(versions)}"
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} absent"
+
+
+def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round; taking turns spreads other load over all of them.
+
+    Args:
+        contestants: Functions without arguments, by name.
+        rounds: Timed rounds; one more comes first to warm up.
+
+    Returns:
+        The times of each contestant, one per round.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def median_ratio(times: Sequence[float], reference: Sequence[float]) -> float:
+    """Median over the rounds of `reference / times`: how many times faster."""
+    return statistics.median(b / a for a, b in zip(times, reference))
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Rows with the same keys as aligned text."""
+    columns = list(rows[0])
+    cells = [columns, *([_cell(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def report(rows: Sequence[Mapping[str, object]], arguments: argparse.Namespace, machine_line: str) -> None:
+    """Print the table, and write it where `--json` says."""
+    print(machine_line)
+    print(table(rows))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({"machine": machine_line, "rows": list(rows)}, indent=2) + "\n")

@@ -1,0 +1,77 @@
+"""Step size control: constants and formulas in plain NumPy, shared by the torch and the native engine."""
+
+import numpy as np
+
+SAFETY = 0.9
+SMALLEST_FACTOR = 0.2
+LARGEST_FACTOR = 10.0
+# Exponent of the previous error; the value of the code DOPRI5. Zero would be the plain (integral) control.
+BETA = 0.04
+# An error below this counts as this: a field that vanishes would make the factor infinite.
+ERROR_FLOOR = 1e-10
+PREVIOUS_ERROR_FLOOR = 1e-4
+# The last step may be one percent longer, so that none is left which is too short for the clock.
+STRETCH = 1.01
+# A step is too short when it is this fraction of the whole span, unless the user says otherwise.
+SMALLEST_FRACTION = 1e-14
+
+
+def accepted_factor(error, previous, error_order, after_rejection):
+    r"""By how much to change the step after an accepted one (PI control).
+
+    .. math:: \text{factor} = 0.9 \; e_n^{-(1/q - 0.75 \beta)} \; e_{n-1}^{\beta}
+
+    Args:
+        error: Error norm in units of the tolerance, at most 1; a number or an array.
+        previous: Error norm of the step before, at least `PREVIOUS_ERROR_FLOOR`.
+        error_order: Power :math:`q` of the step in the error estimate.
+        after_rejection: Whether the step before was rejected; then the step does not grow.
+
+    Returns:
+        The factor, between `SMALLEST_FACTOR` and `LARGEST_FACTOR`.
+
+    Example:
+        >>> float(accepted_factor(1e-3, 1.0, 5, False)) > 2
+        True
+
+    Reference:
+        Gustafsson (1991); Hairer, Wanner II, eq. IV.2.43.
+    """
+    exponent = 1.0 / error_order - 0.75 * BETA
+    factor = SAFETY * np.maximum(error, ERROR_FLOOR) ** -exponent * previous**BETA
+    return np.clip(factor, SMALLEST_FACTOR, np.where(after_rejection, 1.0, LARGEST_FACTOR))
+
+
+def rejected_factor(error, error_order):
+    """By how much to shorten a rejected step; `SMALLEST_FACTOR` when the error is not finite.
+
+    Args:
+        error: Error norm in units of the tolerance; a number or an array.
+        error_order: Power of the step in the error estimate.
+
+    Returns:
+        The factor, below 1.
+
+    Reference:
+        Hairer, Nørsett, Wanner I, eq. II.4.13.
+    """
+    exponent = 1.0 / error_order - 0.75 * BETA
+    size = np.where(np.isfinite(error), np.maximum(error, ERROR_FLOOR), np.inf)
+    return np.clip(SAFETY * size**-exponent, SMALLEST_FACTOR, SAFETY)
+
+
+def smallest_step(t, end, limit, span):
+    """Length below which a step is given up: the user's limit, and what the clock can still resolve.
+
+    Args:
+        t: Time.
+        end: Final time.
+        limit: The user's smallest step, or None for a fraction of the span.
+        span: Length of the whole time interval.
+
+    Returns:
+        The length, in the unit of time.
+    """
+    limit = SMALLEST_FRACTION * span if limit is None else limit
+    clock = 4 * np.finfo(np.float64).eps
+    return np.maximum(limit, clock * np.maximum(np.abs(t), np.abs(end)))

@@ -1,0 +1,27 @@
+"""The explicit Euler method."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.tableaus import EULER, Tableau
+
+
+@dataclass(frozen=True)
+class Euler(AbstractExplicit):
+    r"""Explicit Euler, order 1, fixed step.
+
+    .. math:: y_{n+1} = y_n + h f(t_n, y_n)
+
+    Args:
+        step: Length of a step; it is shortened to land on each output time.
+
+    Example:
+        >>> Euler(step=0.01)
+        Euler(step=0.01)
+
+    Reference:
+        Hairer, Nørsett, Wanner I, eq. I.7.3.
+    """
+
+    tableau: ClassVar[Tableau] = EULER

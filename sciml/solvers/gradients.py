@@ -1,0 +1,124 @@
+"""How derivatives of a solution are found: through the steps taken, or by the continuous adjoint."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sciml.errors import ModelError
+from sciml.solvers.backsolve import attach_adjoint
+from sciml.solvers.captured import differentiable
+from sciml.solvers.checks import checked_positive
+from sciml.solvers.loop import Settings, march
+from sciml.solvers.parallel import attach
+from sciml.solvers.record import March
+from sciml.solvers.steppers import Field
+
+
+class Gradients(Protocol):
+    """A way to differentiate a solution."""
+
+    def solve(
+        self, field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], settings: Settings, dense: bool
+    ) -> tuple[Tensor, March]:
+        """States `(batch, time, state)` at the times `ts`, and the march that found them."""
+        ...
+
+
+def outputs(result: March, y0: Tensor, ts: Float[np.ndarray, "batch time"]) -> Float[Tensor, "batch time state"]:
+    """States at the output times; the first is `y0` itself."""
+    first = y0.reshape(len(ts), 1, -1)
+    return first if ts.shape[1] == 1 else torch.cat([first, result.record.interpolate(ts[:, 1:])], dim=1)
+
+
+@dataclass(frozen=True)
+class Direct:
+    r"""The exact gradient of the numbers that the solver computed, its step sizes held constant.
+
+    It holds for the initial state, the parameters of the field and everything else that the field closes
+    over. The solve is recorded step by step and differentiated backwards. For few and small trajectories
+    the time goes into the bookkeeping of many small operations; there, all stages of all steps are
+    evaluated once more in one call of the field (through `torch.func.vmap`) and the adjoint recursion of
+    the method is solved with their Jacobians. Both give the same gradient up to rounding; second
+    derivatives work with both.
+
+    Args:
+        parallel: Whether to differentiate all stages in one call. None decides by size, and goes step by
+            step where `vmap` cannot follow the field, or where the batched evaluation differs.
+
+    Reference:
+        Hager (2000), Numerische Mathematik 87, 247-282, for the adjoint of a Runge-Kutta method.
+    """
+
+    parallel: bool | None = None
+
+    def solve(
+        self, field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], settings: Settings, dense: bool
+    ) -> tuple[Tensor, March]:
+        """States `(batch, time, state)` at the times `ts`, and the march that found them."""
+        if torch.is_grad_enabled() and not dense and self._parallel(y0) and differentiable(field, ts, y0):
+            with torch.no_grad():
+                result = march(field, y0, ts, settings, dense=True)
+            ys = attach(field, y0, ts, result)
+            if ys is not None:
+                return ys, result
+        result = march(field, y0, ts, settings, dense)
+        return outputs(result, y0, ts), result
+
+    def _parallel(self, y0: Tensor) -> bool:
+        if self.parallel is not None:
+            return self.parallel
+        rows = 1 if y0.ndim == 1 else len(y0)
+        return y0.numel() // rows <= 8 and rows <= 32
+
+
+@dataclass(frozen=True)
+class Backsolve:
+    r"""The gradient from the continuous adjoint, solved backwards in time; memory does not grow with the steps.
+
+    .. math:: \dot a = -a \, \frac{\partial f}{\partial y}, \qquad
+              \frac{dL}{d\theta} = \int a \, \frac{\partial f}{\partial \theta} \, dt
+
+    It is the gradient of the true solution up to the tolerance, not of the numbers computed: prefer
+    `Direct` where memory allows. The state is restored at each output, so that the error does not build up
+    between them. The integral takes the steps of the adjoint and has no error control of its own. Second
+    derivatives are refused.
+
+    Args:
+        rtol: Relative tolerance of the backward solve; that of the forward one when None.
+        atol: Absolute tolerance of the backward solve for the state and the normalized adjoint; that of the
+            forward one when None.
+        parameters: Tensors that the field depends on and that neither one call of it at the initial state
+            nor a look into it (module, closure, partial, bound object) finds.
+
+    Reference:
+        Chen, Rubanova, Bettencourt, Duvenaud (2018), Algorithm 1; Kidger, Chen, Lyons (2021) for leaving
+        the integral out of the error.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    parameters: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        checked_positive(rtol=self.rtol, atol=self.atol)
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+
+    def solve(
+        self, field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], settings: Settings, dense: bool
+    ) -> tuple[Tensor, March]:
+        """States `(batch, time, state)` at the times `ts`, and the march that found them."""
+        if dense and torch.is_grad_enabled():
+            raise ModelError("`Backsolve()` keeps no steps for `dense=True`. Use `Direct()` or `torch.no_grad()`.")
+        with torch.no_grad():
+            result = march(field, y0, ts, settings, dense)
+            ys = outputs(result, y0, ts)
+        if torch.is_grad_enabled():
+            backward = replace(
+                settings, rtol=self.rtol or settings.rtol, atol=self.atol or settings.atol, first_step=None
+            )
+            ys = attach_adjoint(field, y0, ts, ys, backward, self.parameters)
+        return ys, result

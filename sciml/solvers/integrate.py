@@ -1,0 +1,118 @@
+"""The one verb of this package: solve an initial value problem."""
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from sciml.errors import SolveError
+from sciml.solvers.checks import checked_field, checked_positive, checked_state, checked_times
+from sciml.solvers.gradients import Direct, Gradients
+from sciml.solvers.loop import Settings
+from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.solution import Failure, Solution, Status
+from sciml.solvers.steppers import Field
+from sciml.solvers.tsit5 import Tsit5
+
+
+def solve(
+    field: Field,
+    y0: Float[Tensor, "*shape"],
+    ts: Float[Tensor, "*batch time"],
+    *,
+    solver: AbstractExplicit = Tsit5(),  # noqa: B008 (frozen)
+    rtol: float = 1e-6,
+    atol: float = 1e-6,
+    gradients: Gradients = Direct(),  # noqa: B008 (frozen)
+    first_step: float | None = None,
+    max_steps: int = 100_000,
+    min_step: float | None = None,
+    throw: bool = True,
+    dense: bool = False,
+) -> Solution:
+    r"""Solve :math:`\dot y = f(t, y)`, :math:`y(t_0) = y_0`, forwards or backwards in time.
+
+    Each trajectory of a batch has its own time, step size, error norm and status: none waits for another
+    and none is harmed by one that fails. A field must therefore treat the rows of a batch on their own.
+    Outputs of an adaptive solver come from its dense output, so that they do not depend on which other
+    times are asked for; only the last step is cut to end at the last time.
+
+    Args:
+        field: Right-hand side `field(t, y)`, a callable or `nn.Module`. Without a batch, `t` has no
+            dimensions; with one, it has shape `(batch, 1, ..., 1)` and broadcasts against `y`.
+        y0: Initial state, float32 or float64. One dimension is one trajectory; with more, the first is
+            the batch.
+        ts: Output times, strictly monotone, the initial time first. A second dimension gives each
+            trajectory its own grid; a ragged grid is padded with NaN at the end.
+        solver: Method; one with a `step` goes in uniform steps.
+        rtol: Relative tolerance of one step.
+        atol: Absolute tolerance of one step, in the unit of the state.
+        gradients: How derivatives are found: `Direct()` or `Backsolve()`.
+        first_step: Length of the first step; found from the field when None.
+        max_steps: Steps allowed per trajectory, the rejected ones included.
+        min_step: Length below which a trajectory is given up; a 1e-14th of its span when None.
+        throw: Raise when a trajectory fails. Otherwise its status tells, and its outputs are NaN from there.
+        dense: Keep every step, so that `Solution.evaluate` works.
+
+    Returns:
+        The states at the output times, a status for each trajectory, and counts of the work.
+
+    Raises:
+        DataError: `y0`, `ts` or a tolerance cannot be used.
+        ModelError: The field returns something else than a tensor like the state.
+        SolveError: A trajectory failed, and `throw` is true.
+
+    Example:
+        >>> import torch
+        >>> y0 = torch.ones(1, dtype=torch.float64)
+        >>> ts = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        >>> solution = solve(lambda t, y: -y, y0, ts)
+        >>> round(float(solution.ys[-1, 0]), 5)
+        0.36788
+
+    Reference:
+        Hairer, Nørsett, Wanner I, sections II.4 to II.6.
+    """
+    y0 = checked_state(y0)
+    times = checked_times(ts, y0)
+    checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)
+    field = checked_field(field, y0)
+    settings = Settings(solver, rtol, atol, first_step, max_steps, min_step)
+    ys, result = gradients.solve(field, y0, times, settings, dense)
+    if throw and result.failures:
+        raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings))
+    single = y0.ndim == 1
+    shape = y0.shape if single else y0.shape[1:]
+
+    def interpolate(t: np.ndarray) -> Tensor:
+        grid = np.broadcast_to(np.atleast_2d(t), (len(times), t.shape[-1]))
+        states = result.record.interpolate(grid)
+        return states[0] if single else states.view(len(y0), -1, *shape)
+
+    return Solution(
+        ts=ts,
+        ys=ys[0] if single else ys.view(len(y0), -1, *shape),
+        status=result.status,
+        stats=result.stats,
+        failures=result.failures,
+        interpolate=interpolate if dense else None,
+    )
+
+
+def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
+    """What happened to the first trajectory that failed, and what to try."""
+    first = failures[0]
+    name = type(settings.solver).__name__
+    which = f" of trajectory {first.trajectory}" if batched else ""
+    others = f" {len(failures)} of {count} trajectories failed; `throw=False` keeps the others." if batched else ""
+    where = f"{which} at t = {first.time:.6g} while solving with `{name}`."
+    if first.status == Status.MAX_STEPS:
+        text = f"`max_steps={settings.max_steps}` was reached{where} Allow more steps or a larger tolerance."
+    elif first.status == Status.STEP_UNDERFLOW:
+        limit = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
+        text = f"step size fell below {limit}{where} The system may be stiff, or its solution may end there."
+    else:
+        text = (
+            f"the field or the state left the finite numbers{where} "
+            "Check the field there, or try a smaller `first_step` or step."
+        )
+    return text + others

@@ -1,0 +1,88 @@
+"""Uniform steps that are shortened to land on each output time."""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sciml.solvers.record import Record
+from sciml.solvers.solution import Status
+from sciml.solvers.steppers import BatchStepper, SingleStepper
+
+
+def schedule(ts: Float[np.ndarray, " time"], step: float) -> Float[np.ndarray, " step"]:
+    """Times at which uniform steps begin and end: multiples of `step` from each output to the next.
+
+    Args:
+        ts: Output times; NaN at the end is padding.
+        step: Length of a step.
+
+    Returns:
+        The times; every output time is among them.
+
+    Example:
+        >>> schedule(np.array([0.0, 0.5, 1.0]), 0.3).tolist()
+        [0.0, 0.3, 0.5, 0.8, 1.0]
+    """
+    ts = ts[~np.isnan(ts)]
+    pieces = [ts[:1]]
+    for t, end in pairwise(ts):
+        # A gap of 10.0000001 steps is ten steps: rounding must not add a tiny one.
+        count = max(1, int(np.ceil(abs(end - t) / step - 1e-6)))
+        pieces += [t + np.sign(end - t) * step * np.arange(1, count), [end]]
+    return np.concatenate(pieces)
+
+
+def march_fixed(
+    stepper: SingleStepper | BatchStepper, record: Record, y: Tensor, f: Tensor, ts, step: float, lost, max_steps: int
+):
+    """Step all trajectories through their schedules.
+
+    Args:
+        stepper: Takes the steps.
+        record: Receives them.
+        y: Initial states.
+        f: The field there.
+        ts: Output times, `(batch, time)`.
+        step: Length of a step.
+        lost: Trajectories that have no finite field at the start; they stay where they are.
+        max_steps: Steps allowed.
+
+    Returns:
+        Status, counts of accepted and rejected steps, times reached, states there.
+    """
+    rows = [schedule(row, step) for row in ts]
+    longest = max(len(row) for row in rows)
+    grid = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows], axis=1)
+    status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
+    counts = np.zeros((2, len(rows)), dtype=int)
+    reached = grid[0].copy()
+    single = isinstance(stepper, SingleStepper)
+    for t, end in pairwise(grid):
+        moving = (status == Status.SUCCESS) & (end != t)
+        status = np.where(moving & (counts[0] >= max_steps), Status.MAX_STEPS, status)
+        moving &= status == Status.SUCCESS
+        if not moving.any():
+            break
+        h = np.where(moving, end - t, 0.0)
+        new, k = stepper.stages(float(reached[0]), float(h[0]), y, f) if single else stepper.stages(reached, h, y, f)
+        with torch.no_grad():
+            finite = np.atleast_1d(torch.isfinite(new + k[-1]).all(dim=-1).cpu().numpy())
+        bad = moving & ~finite
+        if bad.any():
+            status = np.where(bad, Status.NON_FINITE, status)
+            moving &= ~bad
+            if not moving.any():
+                break
+            # Again with step 0 for the bad ones, so that the graph holds finite numbers only.
+            h = np.where(moving, h, 0.0)
+            new, k = stepper.stages(reached, h, y, f)
+        after = np.where(moving, end, reached)
+        record.append(reached, after, h, y, k) if not single else record.append(
+            float(reached[0]), float(after[0]), float(h[0]), y, k
+        )
+        counts[0] += moving
+        reached, y, f = after, new, k[-1]
+    return status, counts, reached, y

@@ -1,0 +1,28 @@
+"""The classical Runge-Kutta method."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.tableaus import RK4 as RK4_TABLEAU
+from sciml.solvers.tableaus import Tableau
+
+
+@dataclass(frozen=True)
+class RK4(AbstractExplicit):
+    r"""The Runge-Kutta method, order 4, fixed step.
+
+    .. math:: y_{n+1} = y_n + \tfrac{h}{6} (k_1 + 2 k_2 + 2 k_3 + k_4)
+
+    Args:
+        step: Length of a step; it is shortened to land on each output time.
+
+    Example:
+        >>> RK4(step=0.1)
+        RK4(step=0.1)
+
+    Reference:
+        Kutta (1901); Hairer, Nørsett, Wanner I, table II.1.2.
+    """
+
+    tableau: ClassVar[Tableau] = RK4_TABLEAU
