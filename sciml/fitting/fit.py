@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from sciml.errors import ModelError, SolveError
+from sciml.errors import ModelError, SolveError, quoted, suggestion
 from sciml.fitting.monitor import Monitor, Record
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
+from sciml.fitting.saving import save
 from sciml.lowering.networks import set_weights
 from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.likelihood import residuals
@@ -118,6 +119,29 @@ class Fit:
         problem = self.problem
         return simulate(self.field, times, initial=start, solver=problem.solver, rtol=problem.rtol, atol=problem.atol)
 
+    @torch.no_grad()
+    def rates(self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> np.ndarray:
+        """The fitted right-hand side at given times and states, (time, state)."""
+        return self.field(torch.as_tensor(times)[:, None], torch.as_tensor(states)).numpy()
+
+    def learned_values(self, function: Any, arguments: Float[np.ndarray, "point argument"]) -> np.ndarray:
+        """A learned function at given arguments, with its factor and scales.
+
+        Args:
+            function: The undefined function, or its name.
+            arguments: One row per point, one column per argument.
+        """
+        for group in self.problem.system.learned:
+            names = [f.__name__ for f in group]
+            if str(function) in names:
+                with torch.no_grad():
+                    values = self.field.learned_values(group, torch.as_tensor(np.asarray(arguments, dtype=float)))
+                return values[..., names.index(str(function))].numpy()
+        known = [f.__name__ for f in self.problem.system.functions]
+        raise ModelError(
+            f"`{function}` is not a learned function. There are {quoted(known)}.{suggestion(function, known)}"
+        )
+
     def residuals(self, experiment: int = 0) -> pd.DataFrame:
         """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
         measured = self.problem.experiments[experiment]
@@ -136,8 +160,6 @@ class Fit:
 
     def save(self, path: str | Path) -> Path:
         """Write the fit to one file, safe to share; see `sciml.load`."""
-        from sciml.fitting.files import save
-
         return save(self, path)
 
     def __repr__(self) -> str:

@@ -90,7 +90,7 @@ class Monitor:
         self._step += 1
         self.history.append(Record(self._stage, self._step, float(loss), float(np.linalg.norm(gradient))))
         now = time.perf_counter()
-        self.seconds[self._stage] += now - self._drawn
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._drawn
         self._drawn = now
         if self._progress is not None:
             self._progress.update(self._task, completed=self._step, loss=f"{loss:.6g}")

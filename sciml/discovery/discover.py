@@ -1,0 +1,134 @@
+"""The verb: closed forms for the learned functions of a fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import sympy as sp
+
+from sciml.discovery.library import Library, build_library
+from sciml.discovery.proposals import supports
+from sciml.discovery.report import Candidate, Report, choose
+from sciml.discovery.sparse_regression import SparseRegression, Support
+from sciml.errors import ModelError, SolveError
+from sciml.fitting.fit import Fit
+from sciml.fitting.monitor import Monitor
+from sciml.fitting.optimizers import LBFGS
+from sciml.measurement.problem import Problem
+from sciml.symbolic.system import System
+
+
+def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> System:
+    r"""Find closed forms for the learned functions of a fit.
+
+    1. Every learned function is written as :math:`\sum_k c_k \phi_k` over the library.
+    2. Supports are proposed by sparse regression on the states that the fit visited: on the slopes of the hybrid, and
+       on the integral form, measurements − ∫ known = start + Σ c_k ∫ φ_k, where noise stays noise.
+    3. Each proposal is refitted through the solver to the data: coefficients, free parameters, initial values and
+       noise levels together.
+    4. Laws are ranked by BIC; of those that the data do not clearly tell apart, the simplest is returned.
+
+    Args:
+        fit: Of a System with learned functions that stand linearly in its equations.
+        method: The library, and how many terms.
+        progress: Show a progress bar where standard error is a terminal.
+
+    Returns:
+        The law, a System like any other with its estimates filled in. `law.report` holds the ranked candidates.
+
+    Raises:
+        ModelError: Nothing to discover, or a library that does not fit the System.
+        SolveError: No candidate could be solved.
+    """
+    if not isinstance(fit, Fit):
+        raise ModelError(f"`discover` takes a Fit, not `{type(fit).__name__}`: `discover(sciml.fit(problem), ...)`.")
+    if not isinstance(method, SparseRegression):
+        raise ModelError(f"method {method!r} is not known: use `SparseRegression(degree=2)`.")
+    problem = fit.problem
+    sizes = dict(zip(map(str, problem.system.states), problem.sizes))
+    library = build_library(problem.system, method.degree, method.library, sizes)
+    proposals = supports(fit, library, method)
+    refitter = _Refitter(fit, library)
+    candidates, failed = [], 0
+    with Monitor(show=progress) as monitor:
+        monitor.stage("refitting laws", len(proposals))
+        for proposal in proposals:
+            candidate = refitter.refit(proposal)
+            failed += candidate is None
+            candidates += [] if candidate is None else [candidate]
+            monitor.step(min((c.bic for c in candidates), default=np.inf), np.zeros(1))
+    if not candidates:
+        raise SolveError(
+            f"none of {len(proposals)} candidate laws could be solved on the data. Try a smaller library, more terms, "
+            "or a fit that follows the data more closely."
+        )
+    candidates.sort(key=lambda c: c.bic)
+    chosen = choose(candidates)
+    report = Report(tuple(candidates), chosen, fit.log_likelihood, failed)
+    return replace(candidates[chosen].system, report=report)
+
+
+class _Refitter:
+    """Fits the library System to the data with all but a few coefficients held at zero."""
+
+    def __init__(self, fit: Fit, library: Library):
+        self.library = library
+        self.problem: Problem = fit.problem.with_system(library.system)
+        loss = self.problem.loss
+        self.names = [str(x) for x, p in self.problem.system.parameters.items() if not p.fixed]
+        self.places = {t.coefficient: self.names.index(str(t.coefficient)) for t in library.terms}
+        values = loss.coordinates.values(loss.initial())[0]
+        for k, name in enumerate(self.names):
+            values[k] = fit.estimates.get(name, values[k])
+        for place in self.places.values():
+            values[place] = 0.0
+        starts = [fit.initial.iloc[s.experiment, s.state] for s in self.problem.starts]
+        values[len(values) - len(starts) :] = starts
+        self.values = values
+
+    def refit(self, support: Support) -> Candidate | None:
+        """The law with this support at its best coefficients; None where it cannot be solved."""
+        loss = self.problem.loss
+        places = [self.places[self.library.terms[k].coefficient] for k in support.active]
+        values = self.values.copy()
+        values[places] = support.coefficients
+        vector = loss.coordinates.free(values)
+        moving = np.setdiff1d(np.arange(len(vector)), [p for p in self.places.values() if p not in places])
+
+        def function(part):
+            full = vector.copy()
+            full[moving] = part
+            value, gradient = self.problem.value_and_gradient(full)
+            return value, gradient[moving]
+
+        outcome = LBFGS(steps=200).minimize(function, vector[moving], Monitor(show=False))
+        best = vector.copy()
+        best[moving] = outcome.vector
+        log_likelihood = loss.log_likelihood(best)
+        if not np.isfinite(log_likelihood):
+            return None
+        return self._candidate(support, Fit(self.problem, best, outcome.converged, outcome.message), len(moving))
+
+    def _candidate(self, support: Support, fit: Fit, free: int) -> Candidate:
+        active = sorted(support.active)
+        terms = [self.library.terms[k] for k in active]
+        estimates = {sp.Symbol(name, real=True): value for name, value in fit.estimates.items()}
+        formulas = {name: form.subs(estimates) for name, form in self.library.formulas(active).items()}
+        law = self.library.law(fit.estimates, active)
+        return Candidate(
+            system=_without_own_noise(law, self.problem),
+            formulas=formulas,
+            terms=len(active),
+            degree=sum(term.degree for term in terms),
+            free=free,
+            log_likelihood=fit.log_likelihood,
+            rmse=fit.rmse,
+            bic=-2 * fit.log_likelihood + free * float(np.log(self.problem.observations)),
+        )
+
+
+def _without_own_noise(system: System, problem: Problem) -> System:
+    """The law without the noise levels that the problem added for itself."""
+    own = problem.noise_parameters
+    return replace(system, parameters={x: p for x, p in system.parameters.items() if x not in own})

@@ -1,0 +1,206 @@
+"""Libraries of candidate terms, and the System in which every learned function is a sum of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+import sympy as sp
+from jaxtyping import Float
+
+from sciml.errors import ModelError, quoted, suggestion
+from sciml.symbolic.declarations import Parameter
+from sciml.symbolic.system import System
+
+
+@dataclass(frozen=True)
+class Term:
+    """One candidate term of one learned function.
+
+    Attributes:
+        function: Index of the function among the System's learned ones.
+        expression: The term, in the arguments with which the equations call the function.
+        coefficient: The symbol that multiplies it in the library System.
+        degree: Complexity: total degree of a polynomial, number of operations of anything else.
+    """
+
+    function: int
+    expression: sp.Expr
+    coefficient: sp.Symbol
+    degree: int
+
+
+@dataclass(frozen=True)
+class Library:
+    """A System whose learned functions are Σ coefficient · term, and those terms.
+
+    Attributes:
+        system: All coefficients are parameters of it, zero at first.
+        terms: In the order of the coefficients.
+        functions: Names of the learned functions.
+    """
+
+    system: System
+    terms: tuple[Term, ...]
+    functions: tuple[str, ...]
+
+    def law(self, values: dict[str, float], active: Sequence[int]) -> System:
+        """The System with only the active terms, their coefficients renamed and set."""
+        return _law(self, values, active)
+
+    def formulas(self, active: Sequence[int]) -> dict[str, sp.Expr]:
+        """Each learned function as the sum of its active terms."""
+        sums = {name: sp.Integer(0) for name in self.functions}
+        for k in active:
+            term = self.terms[k]
+            sums[self.functions[term.function]] += term.coefficient * term.expression
+        return sums
+
+
+def monomials(arguments: Sequence[sp.Expr], degree: int) -> list[sp.Expr]:
+    """All monomials of the arguments up to a total degree, by degree, the constant first."""
+    return [
+        sp.Mul(*combination)
+        for total in range(degree + 1)
+        for combination in combinations_with_replacement(arguments, total)
+    ]
+
+
+def complexity(term: sp.Expr, arguments: Sequence[sp.Expr]) -> int:
+    """Total degree of a monomial; of other terms, the number of operations."""
+    dummies = [sp.Dummy() for _ in arguments]
+    plain = term.subs(dict(zip(arguments, dummies)))
+    if plain.is_polynomial(*dummies):
+        return sp.Poly(plain, *dummies).total_degree()
+    return 1 + int(sp.count_ops(plain))
+
+
+def build_library(
+    system: System, degree: int | None, terms: Sequence[sp.Expr] | None, sizes: dict[str, float]
+) -> Library:
+    """Write every learned function of a System as a sum of library terms with unknown coefficients.
+
+    Args:
+        system: With learned functions.
+        degree: Monomials of the arguments up to this total degree.
+        terms: Terms of the user's own, in the symbols of the equations; each function takes those that depend on
+            nothing but its arguments.
+        sizes: Typical sizes of states, for starting scales of coefficients.
+
+    Raises:
+        ModelError: No learned functions, unknown symbols, or a function that is called with different arguments.
+    """
+    if not system.functions:
+        raise ModelError("nothing is to be discovered: the System has no learned function.")
+    for term in terms or ():
+        unknown = term.free_symbols - set(system.states) - {system.time}
+        if unknown:
+            name = sorted(map(str, unknown))[0]
+            raise ModelError(
+                f"`{name}` in the library term `{term}` is not a state.{suggestion(name, system.states)} Terms are "
+                "expressions of states and time; their coefficients are found by the regression."
+            )
+    found: list[Term] = []
+    replacements = {}
+    parameters: dict[sp.Symbol, Parameter] = {}
+    for index, function in enumerate(system.functions):
+        arguments = _arguments(system, function)
+        own = _own_terms(function, arguments, degree, terms)
+        coefficients = [sp.Symbol(f"{function.__name__}_{k}", real=True) for k in range(len(own))]
+        size = {x: sizes.get(str(x), 1.0) for a in arguments for x in a.free_symbols}
+        for term, coefficient in zip(own, coefficients):
+            found.append(Term(index, term, coefficient, complexity(term, arguments)))
+            scale = abs(float(term.subs(size).evalf())) or 1.0
+            parameters[coefficient] = Parameter(1.0 / scale)
+        formals = [sp.Dummy() for _ in arguments]
+        body = sum(
+            c * term.subs(dict(zip(arguments, formals)), simultaneous=True) for c, term in zip(coefficients, own)
+        )
+        replacements[function] = sp.Lambda(tuple(formals), body)
+    names = tuple(function.__name__ for function in system.functions)
+    return Library(system.substitute(replacements, parameters=parameters), tuple(found), names)
+
+
+def _arguments(system: System, function) -> tuple[sp.Expr, ...]:
+    calls = {call.args for call in system.calls(function)}
+    if len(calls) > 1:
+        raise ModelError(
+            f"`{function}` is called with different arguments ({quoted(sorted(map(str, system.calls(function))))}); "
+            "discovery needs one set of arguments per function."
+        )
+    return calls.pop()
+
+
+def _own_terms(function, arguments, degree: int | None, terms: Sequence[sp.Expr] | None) -> list[sp.Expr]:
+    own = [] if degree is None else monomials(arguments, degree)
+    allowed = set().union(*(argument.free_symbols for argument in arguments))
+    own += [sp.sympify(term) for term in terms or () if term.free_symbols <= allowed and term not in own]
+    if not own:
+        raise ModelError(f"no term of the library depends on the arguments of `{function}` alone: {quoted(arguments)}.")
+    return own
+
+
+def _law(library: Library, values: dict[str, float], active: Sequence[int]) -> System:
+    zero = {t.coefficient: sp.Integer(0) for k, t in enumerate(library.terms) if k not in active}
+    system = library.system.substitute(zero)
+    counts: dict[int, int] = {}
+    for k in active:
+        counts[library.terms[k].function] = counts.get(library.terms[k].function, 0) + 1
+    names, seen = {}, {}
+    for k in active:
+        term = library.terms[k]
+        seen[term.function] = seen.get(term.function, 0) + 1
+        suffix = f"_{seen[term.function]}" if counts[term.function] > 1 else ""
+        names[term.coefficient] = _free_name(f"c_{library.functions[term.function]}{suffix}", system)
+    declared = {names[c]: Parameter(values[str(c)]) for c in names}
+    renamed = system.substitute(names, parameters=declared)
+    own = {str(x): v for x, v in ((x, values.get(str(x))) for x in renamed.parameters) if v is not None}
+    return renamed.with_parameters({n: v for n, v in own.items() if n not in map(str, declared)})
+
+
+def _free_name(name: str, system: System) -> sp.Symbol:
+    taken = {str(x) for x in (*system.states, *system.observed, *system.parameters, system.time)}
+    while name in taken:
+        name += "_"
+    return sp.Symbol(name, real=True)
+
+
+def columns_of(
+    library: Library,
+    times: Float[np.ndarray, " point"],
+    states: Float[np.ndarray, "point state"],
+    values: dict[str, float],
+) -> tuple[Float[np.ndarray, "point state"], Float[np.ndarray, "point state term"]]:
+    r"""The right-hand side as known part plus linear part, :math:`f = f_0 + \sum_k c_k \phi_k`, along a path.
+
+    Raises:
+        ModelError: A learned function stands in an equation other than linearly.
+    """
+    system = library.system
+    coefficients = [term.coefficient for term in library.terms]
+    symbols = [*system.states, system.time]
+    fixed = {x: values.get(str(x), p.value) for x, p in system.parameters.items() if x not in coefficients}
+    arguments = [*states.T, times]
+    known = np.empty(states.shape)
+    linear = np.zeros((*states.shape, len(coefficients)))
+    for i, rhs in enumerate(system.equations.values()):
+        for k, coefficient in enumerate(coefficients):
+            slope = rhs.diff(coefficient)
+            if slope == 0:
+                continue
+            if slope.has(*coefficients):
+                name = library.functions[library.terms[k].function]
+                raise ModelError(f"`{name}` does not stand linearly in the equation of `{system.states[i]}`.")
+            linear[:, i, k] = _evaluate(symbols, slope.subs(fixed), arguments)
+        known[:, i] = _evaluate(symbols, rhs.subs(dict.fromkeys(coefficients, 0)).subs(fixed), arguments)
+    return known, linear
+
+
+def _evaluate(symbols, expression, arguments) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        values = np.asarray(sp.lambdify(symbols, expression, "numpy")(*arguments))
+    if np.iscomplexobj(values) or not np.isfinite(values).all():
+        raise ModelError(f"the library term `{expression}` is not finite and real on the states that were visited.")
+    return np.broadcast_to(values.astype(float), arguments[0].shape)

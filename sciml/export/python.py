@@ -1,0 +1,114 @@
+"""Systems as Python source that needs NumPy only and is ready for SciPy."""
+
+from __future__ import annotations
+
+import keyword
+from pathlib import Path
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+from sympy.printing.numpy import NumPyPrinter
+
+from sciml.errors import ModelError, quoted
+from sciml.storage import write_atomically
+from sciml.symbolic.declarations import Parameter
+from sciml.symbolic.system import System
+
+
+def python(system: System, path: str | Path | None = None) -> str:
+    """A closed-form System as a Python module with `rhs(t, state, parameters)`, ready for `scipy.integrate.solve_ivp`.
+
+    Args:
+        system: Without functions to be learned.
+        path: Where to write it, too.
+
+    Returns:
+        The source. It defines `STATES`, `PARAMETERS`, `INITIAL` (where given), `rhs`, and `observe` if the System has
+        observables.
+
+    Raises:
+        ModelError: Functions that are not closed forms, or names that Python does not allow.
+
+    Example:
+        >>> import sympy as sp
+        >>> from sciml import System
+        >>> x, k = sp.symbols("x k", real=True)
+        >>> scope = {}
+        >>> exec(python(System({x: -k * x}, parameters={k: 0.5}, initial={x: 2})), scope)
+        >>> scope["rhs"](0.0, [2.0])
+        array([-1.])
+    """
+    _check(system)
+    source = "\n".join(_lines(system)) + "\n"
+    if path is not None:
+        write_atomically(Path(path), source.encode())
+    return source
+
+
+def _lines(system: System) -> list[str]:
+    printer = NumPyPrinter({"fully_qualified_modules": True, "allow_unknown_functions": False})
+    states, parameters = list(map(str, system.states)), system.parameters
+    rates = [printer.doprint(rhs) for rhs in system.equations.values()]
+    observed = [printer.doprint(value) for value in system.observed.values()]
+    initial = _initial(system)
+    unpack = [f"    {_names(states)} = state"]
+    unpack += [f"    {_names(map(str, parameters))} = parameters"] if parameters else []
+    equations = [f"    {x}' = {rhs}" for x, rhs in system.equations.items()]
+    lines = ['"""Differential equations:', "", *equations, '"""', "", "import numpy", ""]
+    lines += [f"STATES = ({_quoted(states)},)"]
+    values = ", ".join(f'"{x}": {p.value!r}' for x, p in parameters.items())
+    lines += [f"PARAMETERS = {{{values}}}"]
+    if initial is not None:
+        lines += [f"INITIAL = numpy.array([{', '.join(map(repr, initial))}])"]
+    defaults = "parameters=tuple(PARAMETERS.values())"
+    time = str(system.time)
+    lines += ["", "", f"def rhs({time}, state, {defaults}):"]
+    lines += ['    """Rates of change of the states."""', *unpack, f"    return numpy.array([{', '.join(rates)}])"]
+    if observed:
+        lines += [
+            "",
+            "",
+            f"def observe({time}, state, {defaults}):",
+            f'    """{", ".join(map(str, system.observed))}."""',
+        ]
+        lines += [*unpack, f"    return numpy.array([{', '.join(observed)}])"]
+    return lines
+
+
+def _initial(system: System) -> list[float] | None:
+    if set(system.initial) != set(system.states):
+        return None
+    values = {x: p.value for x, p in system.parameters.items()}
+    given = [system.initial[x] for x in system.states]
+    return [v.value if isinstance(v, Parameter) else float(v.subs(values)) for v in given]
+
+
+def _names(names) -> str:
+    names = list(names)
+    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+
+
+def _quoted(names) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _check(system: System) -> None:
+    formulas = (*system.equations.values(), *system.observed.values())
+    calls = set().union(*(formula.atoms(AppliedUndef) for formula in formulas))
+    if calls:
+        raise ModelError(
+            f"{quoted(sorted(map(str, calls)))} has no closed form. Find one with `sciml.discover(fit)`, or replace "
+            "it with `system.substitute({function: formula})`."
+        )
+    for symbol in (*system.states, *system.parameters, *system.observed, system.time):
+        name = str(symbol)
+        if not name.isidentifier() or keyword.iskeyword(name) or name in ("numpy", "state", "parameters"):
+            raise ModelError(f"`{name}` cannot be a name in the exported Python: rename the symbol before exporting.")
+    unknown = {f.func.__name__ for e in formulas for f in e.atoms(sp.Function) if not _printable(f)}
+    if unknown:
+        raise ModelError(f"{quoted(sorted(unknown))} cannot be written for NumPy.")
+
+
+def _printable(function: sp.Function) -> bool:
+    known = NumPyPrinter()
+    return hasattr(known, f"_print_{function.func.__name__}") or function.func.__name__ in known.known_functions

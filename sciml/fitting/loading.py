@@ -1,0 +1,93 @@
+"""Reading fits from files that may come from anyone: nothing in them is run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError, safe_open
+
+from sciml import solvers
+from sciml.errors import DataError
+from sciml.fitting.fit import Fit
+from sciml.fitting.monitor import Record
+from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
+from sciml.lowering.networks import set_weights
+from sciml.measurement.problem import Problem
+from sciml.symbolic.declarations import MLP
+from sciml.symbolic.serialize import Decoder, decode_noise, decode_system
+
+
+def load(path: str | Path, modules: Mapping[str, Any] | None = None) -> Fit:
+    """Read a fit that `fit.save` wrote. Files are data: nothing in them is run.
+
+    Args:
+        path: The file.
+        modules: Name of a learned function -> torch module of the class it was fitted with, for networks that are
+            not `MLP`s. Its weights are overwritten in a copy.
+
+    Raises:
+        DataError: The file is missing, broken, of another version, or holds anything but a fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no file `{path}`.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            content = json.loads((file.metadata() or {})["sciml"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if not isinstance(content, dict) or content["format"] != FORMAT:
+            raise DataError(f"`{path}` does not hold a fit.")
+        if content["version"] != VERSION:
+            raise DataError(f"`{path}` is of version {content['version']}; this version of sciml reads {VERSION}.")
+        return _decode(content, arrays, modules)
+    except DataError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise DataError(f"`{path}` cannot be read as a fit; it may be broken or of another kind ({error}).") from error
+
+
+def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], modules: Mapping[str, Any] | None) -> Fit:
+    decoder = Decoder()
+    system = decode_system(content["system"], arrays, modules, decoder)
+    for k, network in enumerate(system.learned.values()):
+        if not isinstance(network, MLP):
+            set_weights(network, arrays[f"module.{k}"])
+    data = {
+        name: pd.DataFrame(arrays[f"values.{k}"], index=arrays[f"times.{k}"], columns=content["columns"])
+        for k, name in enumerate(content["experiments"])
+    }
+    problem = Problem(
+        system,
+        data,
+        {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
+        solver=_decode_option(content["solver"]),
+        gradients=_decode_option(content["gradients"]),
+        rtol=float(content["rtol"]),
+        atol=float(content["atol"]),
+        max_steps=int(content["max_steps"]),
+    )
+    vector = np.array(arrays["vector"], dtype=float)
+    if vector.shape != (len(problem.loss.coordinates),) or not np.isfinite(vector).all():
+        raise DataError(f"the vector in the file has shape {vector.shape}; the problem needs finite numbers, "
+                        f"{len(problem.loss.coordinates)} of them.")  # fmt: skip
+    return Fit(
+        problem=problem,
+        vector=vector,
+        history=tuple(Record(str(s), int(k), float(v), float(g)) for s, k, v, g in content["history"]),
+        notes=tuple(map(str, content["notes"])),
+        **{name: kind(content["fit"][name]) for name, kind in FIT_FIELDS.items()},
+    )
+
+
+def _decode_option(tree: Mapping[str, Any]) -> Any:
+    """Only classes that `sciml.solvers` offers, with numbers for fields."""
+    name, values = tree["name"], tree["fields"]
+    numbers = all(value is None or isinstance(value, int | float) for value in values.values())
+    if name not in solvers.__all__ or not numbers:
+        raise DataError(f"the file names a solver `{str(name)[:40]}` that is not known.")
+    return getattr(solvers, name)(**values)

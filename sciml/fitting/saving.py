@@ -1,0 +1,67 @@
+"""Writing fits to files: JSON of whitelisted nodes and raw arrays in one safetensors file, no pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save as to_bytes
+
+from sciml.lowering.networks import weights_of
+from sciml.storage import write_atomically
+from sciml.symbolic.declarations import MLP
+from sciml.symbolic.serialize import encode_noise, encode_system
+
+if TYPE_CHECKING:
+    from sciml.fitting.fit import Fit
+
+FORMAT, VERSION = "sciml-fit", 1
+FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
+
+
+def save(fit: Fit, path: str | Path) -> Path:
+    """Write a fit, its data and its System to one file.
+
+    The file is written beside its place and then renamed, so that a broken write leaves the old one.
+
+    Args:
+        fit: What to write.
+        path: Where; the suffix `.sciml` is usual.
+    """
+    problem = fit.problem
+    tree, arrays = encode_system(problem.system)
+    arrays["vector"] = np.asarray(fit.vector, dtype=float)
+    for k, network in enumerate(problem.system.learned.values()):
+        if not isinstance(network, MLP):
+            arrays[f"module.{k}"] = weights_of(network)
+    for k, experiment in enumerate(problem.experiments):
+        arrays[f"times.{k}"], arrays[f"values.{k}"] = experiment.times, experiment.values
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "system": tree,
+        "experiments": [experiment.name for experiment in problem.experiments],
+        "columns": list(problem.columns),
+        "noise": {name: encode_noise(model) for name, model in problem.noise.items()},
+        "solver": _encode_option(problem.solver),
+        "gradients": _encode_option(problem.gradients),
+        "rtol": problem.rtol,
+        "atol": problem.atol,
+        "max_steps": problem.max_steps,
+        "fit": {name: getattr(fit, name) for name in FIT_FIELDS},
+        "notes": list(fit.notes),
+        "history": [list(asdict(record).values()) for record in fit.history],
+    }
+    data = to_bytes({k: np.ascontiguousarray(a) for k, a in arrays.items()}, metadata={"sciml": json.dumps(content)})
+    return write_atomically(Path(path), data)
+
+
+def _encode_option(option: Any) -> dict[str, Any]:
+    """A solver or gradient method: the name of its class, and its fields."""
+    return {
+        "name": type(option).__name__,
+        "fields": {f.name: getattr(option, f.name) for f in fields(option) if f.init},
+    }
