@@ -1,1 +1,57 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
+
+from sciml import datasets, export, models, plot
+from sciml.discovery import SparseRegression, discover
+from sciml.errors import DataError, ModelError, SolveError
+from sciml.fitting.collocation import Collocation
+from sciml.fitting.loading import load
+from sciml.fitting.fit import Fit, fit
+from sciml.fitting.objectives import MultipleShooting, SingleShooting
+from sciml.fitting.optimizers import LBFGS, Adam
+from sciml.lowering.vector_field import VectorField, compile
+from sciml.measurement.problem import Problem
+from sciml.simulation import Simulation, simulate
+from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Euler, Heun, Solution, Tsit5, solve
+from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
+from sciml.symbolic.system import System
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LBFGS",
+    "MLP",
+    "RK4",
+    "Adam",
+    "Backsolve",
+    "Collocation",
+    "DataError",
+    "Direct",
+    "Dopri5",
+    "Euler",
+    "Fit",
+    "Heun",
+    "LogNormal",
+    "ModelError",
+    "MultipleShooting",
+    "Normal",
+    "Parameter",
+    "Problem",
+    "Simulation",
+    "SingleShooting",
+    "Solution",
+    "SolveError",
+    "SparseRegression",
+    "System",
+    "Tsit5",
+    "VectorField",
+    "compile",
+    "datasets",
+    "discover",
+    "export",
+    "fit",
+    "load",
+    "models",
+    "plot",
+    "simulate",
+    "solve",
+]

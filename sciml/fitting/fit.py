@@ -53,6 +53,11 @@ class Fit:
     seconds: float = 0.0
     seed: int = 0
 
+    @property
+    def backend(self) -> str:
+        """What computed the loss: "native", or "torch" and why it was not native."""
+        return self.problem.engine
+
     @cached_property
     def loss(self) -> float:
         """Negative log-posterior at the vector."""

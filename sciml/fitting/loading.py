@@ -70,6 +70,7 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         rtol=float(content["rtol"]),
         atol=float(content["atol"]),
         max_steps=int(content["max_steps"]),
+        backend=str(content["backend"]),
     )
     vector = np.array(arrays["vector"], dtype=float)
     if vector.shape != (len(problem.loss.coordinates),) or not np.isfinite(vector).all():

@@ -51,6 +51,7 @@ def save(fit: Fit, path: str | Path) -> Path:
         "rtol": problem.rtol,
         "atol": problem.atol,
         "max_steps": problem.max_steps,
+        "backend": problem.backend,
         "fit": {name: getattr(fit, name) for name in FIT_FIELDS},
         "notes": list(fit.notes),
         "history": [list(asdict(record).values()) for record in fit.history],

@@ -18,9 +18,9 @@ from sciml.symbolic.declarations import MLP
 class _Elementwise(nn.Module):
     """A module around one elementwise function."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor]):
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor]):
         super().__init__()
-        self.function = function
+        self.name, self.function = name, function
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -32,14 +32,14 @@ def _rbf(x: Tensor) -> Tensor:
 
 ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
-    "sin": lambda: _Elementwise(torch.sin),
-    "cos": lambda: _Elementwise(torch.cos),
+    "sin": lambda: _Elementwise("sin", torch.sin),
+    "cos": lambda: _Elementwise("cos", torch.cos),
     "softplus": nn.Softplus,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "sigmoid": nn.Sigmoid,
-    "rbf": lambda: _Elementwise(_rbf),
+    "rbf": lambda: _Elementwise("rbf", _rbf),
     "identity": nn.Identity,
 }
 

@@ -81,6 +81,10 @@ class Coordinates:
         parts = list(parts)
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
+    def at(self, indices: Int[np.ndarray, " m"]) -> Coordinates:
+        """Some of them."""
+        return Coordinates(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+
     def __len__(self) -> int:
         return len(self.transform)
 

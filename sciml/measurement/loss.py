@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sciml.lowering.networks import build_network, decayed, weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.coordinates import Coordinates
+from sciml.measurement.native_evaluator import NativeEvaluator
 from sciml.measurement.shots import cut
 from sciml.measurement.torch_evaluator import TorchEvaluator
 from sciml.symbolic.declarations import MLP, Parameter
@@ -45,8 +47,8 @@ class Loss:
         first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
         inner = [k for k, shot in enumerate(self.shots) if not shot.first]
         states = len(system.states)
-        self._rows = np.array([first[s.experiment] for s in problem.starts] + [k for k in inner for _ in range(states)])
-        self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)])
+        self._rows = np.array([first[s.experiment] for s in problem.starts] + [k for k in inner for _ in range(states)], int)
+        self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)], int)
         parts = [
             Coordinates.of_parameters(p for p in system.parameters.values() if not p.fixed),
             *map(Coordinates.of_weights, weights),
@@ -57,6 +59,16 @@ class Loss:
         self._splits = np.cumsum([len(parts[0]), sum(map(len, weights)), len(self._rows)])
         self._single = len(self.coordinates) - len(parts[-1])
         self._evaluator = TorchEvaluator(problem, self.shots, self.field)
+
+    @cached_property
+    def _native(self) -> NativeEvaluator | None:
+        return NativeEvaluator(self) if self.problem.engine == "native" else None
+
+    def places(self, before: int) -> Int[np.ndarray, " theta"]:
+        """Where each coordinate's value goes among all parameters, all weights and, after `before`, all starts."""
+        states = len(self.problem.system.states)
+        weights = len(self._values) + np.arange(self._splits[1] - self._splits[0])
+        return np.concatenate([np.flatnonzero(self._free), weights, before + self._rows * states + self._columns])
 
     @staticmethod
     def _decay(declared, network) -> Float[np.ndarray, " weight"]:
@@ -119,6 +131,8 @@ class Loss:
             vector: Free coordinates.
             continuity: Price ρ of the squared gaps, in units of the states' sizes (of logarithms for positive ones).
         """
+        if self._native is not None:
+            return self._native(np.asarray(vector, dtype=float), continuity)
         values, slopes = self.coordinates.values(np.asarray(vector, dtype=float))
         outcome = self._evaluator.value_and_gradient(*self._placed(values), continuity)
         return self._with_priors(outcome, values, slopes)

@@ -15,6 +15,7 @@ from sciml.errors import DataError, ModelError, quoted, suggestion
 from sciml.measurement.experiment import Experiment, read_experiments
 from sciml.measurement.likelihood import check_values
 from sciml.measurement.loss import Loss
+from sciml.measurement.native_evaluator import reason_against
 from sciml.measurement.smoothing import Curve, Sizes, smooth
 from sciml.solvers import AbstractExplicit, Direct, Tsit5
 from sciml.symbolic.declarations import LogNormal, Normal, Parameter
@@ -50,6 +51,8 @@ class Problem:
         rtol, atol: Its tolerances.
         gradients: How gradients pass through it.
         max_steps: Of one trajectory; a trial that needs more counts as failed.
+        backend: "auto" computes the loss natively where it can and by torch elsewhere (`problem.engine` says which and
+            why); "native" and "torch" insist.
 
     Attributes:
         system: The System with the noise levels to be fitted added to its parameters, and scales of its networks
@@ -80,6 +83,7 @@ class Problem:
     atol: float = 1e-6
     gradients: Any = field(default_factory=Direct)
     max_steps: int = 10_000
+    backend: str = "auto"
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
 
     def __post_init__(self):
@@ -98,6 +102,8 @@ class Problem:
         for experiment in experiments:
             for column, model in noise.items():
                 check_values(model, experiment, column)
+        if self.backend not in ("auto", "native", "torch"):
+            raise ModelError(f"backend {self.backend!r} is not known: use 'auto', 'native' or 'torch'.")
         self.starts  # noqa: B018  raises for missing initial values now, not in the middle of a fit
 
     @property
@@ -150,6 +156,18 @@ class Problem:
         """Smoothing spline through one measured column."""
         measured = self.experiments[experiment]
         return smooth(measured.times, measured.column(column), isinstance(self.noise[column], LogNormal))
+
+    @cached_property
+    def engine(self) -> str:
+        """What computes the loss: "native", or "torch" and why it is not native."""
+        if self.backend == "torch":
+            return "torch"
+        reason = reason_against(self)
+        if reason is None:
+            return "native"
+        if self.backend == "native":
+            raise ModelError(f"this problem cannot be computed natively: {reason}. Use `backend='auto'`.")
+        return f"torch ({reason})"
 
     @cached_property
     def loss(self) -> Loss:

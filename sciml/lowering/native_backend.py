@@ -1,0 +1,348 @@
+"""Printer of Programs for the native engine: numba source with literal sizes, values and exact derivatives.
+
+The reverse pass is written out symbolically: every scalar assignment sends its cotangent to its slots through SymPy's
+derivatives, every network call through its generated backward function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import sympy as sp
+from sympy.printing.pycode import AbstractPythonCodePrinter
+
+from sciml.errors import ModelError
+from sciml.lowering.program import Assign, Call, Program
+from sciml.native.model import PREAMBLE, Model
+from sciml.native.networks import Perceptron, aligned
+
+FUNCTIONS = {
+    "Abs": "abs",
+    "acos": "math.acos",
+    "acosh": "math.acosh",
+    "asin": "math.asin",
+    "asinh": "math.asinh",
+    "atan": "math.atan",
+    "atan2": "math.atan2",
+    "atanh": "math.atanh",
+    "cos": "math.cos",
+    "cosh": "math.cosh",
+    "erf": "math.erf",
+    "erfc": "math.erfc",
+    "exp": "math.exp",
+    "loggamma": "math.lgamma",
+    "log": "math.log",
+    "sin": "math.sin",
+    "sinh": "math.sinh",
+    "tan": "math.tan",
+    "tanh": "math.tanh",
+    "Floor": "math.floor",
+    "Ceiling": "math.ceil",
+}
+
+
+class Floor(sp.Function):
+    """Floor with the derivative zero, which SymPy leaves open."""
+
+    def fdiff(self, argindex=1):
+        return sp.Integer(0)
+
+
+class Ceiling(sp.Function):
+    """Ceiling with the derivative zero."""
+
+    def fdiff(self, argindex=1):
+        return sp.Integer(0)
+
+
+class Sign(sp.Function):
+    """Sign with the derivative zero, instead of a delta distribution."""
+
+    def fdiff(self, argindex=1):
+        return sp.Integer(0)
+
+
+class NumbaPrinter(AbstractPythonCodePrinter):
+    """Scalar Python that numba compiles."""
+
+    printmethod = "_numba"
+
+    def _print_Symbol(self, expr):
+        return expr.name
+
+    def _print_Float(self, expr):
+        return repr(float(expr))
+
+    _print_Rational = _print_Float
+
+    def _print_Integer(self, expr):
+        return f"{int(expr)}.0"
+
+    def _print_Pow(self, expr, rational=False):
+        base = self.parenthesize(expr.base, 90)
+        if expr.exp == sp.Rational(1, 2):
+            return f"math.sqrt({self._print(expr.base)})"
+        if expr.exp == -sp.Rational(1, 2):
+            return f"(1.0 / math.sqrt({self._print(expr.base)}))"
+        if expr.exp.is_Integer and 1 < abs(int(expr.exp)) <= 3 and expr.base.is_Symbol:
+            product = " * ".join([base] * abs(int(expr.exp)))
+            return f"({product})" if expr.exp > 0 else f"(1.0 / ({product}))"
+        if expr.exp == -1:
+            return f"(1.0 / {base})"
+        # An integer exponent keeps negative bases real.
+        exponent = str(int(expr.exp)) if expr.exp.is_Integer else self._print(expr.exp)
+        return f"({base} ** ({exponent}))"
+
+    def _print_Max(self, expr):
+        return self._fold("max", expr.args)
+
+    def _print_Min(self, expr):
+        return self._fold("min", expr.args)
+
+    def _fold(self, name, arguments):
+        text = self._print(arguments[0])
+        for argument in arguments[1:]:
+            text = f"{name}({text}, {self._print(argument)})"
+        return text
+
+    def _print_Sign(self, expr):
+        x = self._print(expr.args[0])
+        return f"(1.0 if {x} > 0.0 else (-1.0 if {x} < 0.0 else 0.0))"
+
+    def _print_Heaviside(self, expr):
+        x, at_zero = self._print(expr.args[0]), float(expr.args[1]) if len(expr.args) > 1 else 0.5
+        return f"(1.0 if {x} > 0.0 else (0.0 if {x} < 0.0 else {at_zero!r}))"
+
+    def _print_Piecewise(self, expr):
+        text = "math.nan"
+        for value, condition in reversed(expr.args):
+            if condition == sp.true:
+                text = self._print(value)
+            else:
+                text = f"({self._print(value)} if {self._print(condition)} else {text})"
+        return text
+
+    def _print_And(self, expr):
+        return "(" + " and ".join(f"({self._print(a)})" for a in expr.args) + ")"
+
+    def _print_Or(self, expr):
+        return "(" + " or ".join(f"({self._print(a)})" for a in expr.args) + ")"
+
+    def _print_Not(self, expr):
+        return f"(not ({self._print(expr.args[0])}))"
+
+    def _print_Relational(self, expr):
+        return f"({self._print(expr.lhs)} {expr.rel_op} {self._print(expr.rhs)})"
+
+    def _print_Function(self, expr):
+        name = expr.func.__name__
+        if name not in FUNCTIONS:
+            raise ModelError(f"`{expr}`: the function `{name}` cannot be computed natively.")
+        text = f"{FUNCTIONS[name]}({', '.join(self._print(a) for a in expr.args)})"
+        return f"float({text})" if name in ("Floor", "Ceiling") else text
+
+
+def flattened(expression: sp.Expr) -> sp.Expr:
+    """Step functions in a form whose derivative is zero almost everywhere, as autograd takes it."""
+    expression = expression.replace(sp.Mod, lambda a, b: a - b * Floor(a / b))
+    return expression.replace(sp.floor, Floor).replace(sp.ceiling, Ceiling).replace(sp.sign, Sign)
+
+
+def slope(expression: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
+    """Partial derivative of a flattened expression, without distributions."""
+    result = expression.diff(symbol)
+    return result.replace(sp.DiracDelta, lambda *a: sp.Integer(0)).replace(sp.sign, Sign)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where one routine keeps things in a tape row: each call's section, then the temporaries."""
+
+    sections: tuple[int, ...]
+    temporaries: int
+    width: int
+
+
+class _Routine:
+    """Writes value, vjp and weights of one Program."""
+
+    def __init__(self, role: str, program: Program, networks: Sequence[Perceptron]):
+        self.role, self.networks = role, networks
+        self.steps = [Assign(s.target, flattened(s.expression)) if isinstance(s, Assign) else s for s in program.steps]
+        self.results = [flattened(result) for result in program.results]
+        self.program = program
+        self.printer = NumbaPrinter()
+        self.calls = [step for step in self.steps if isinstance(step, Call)]
+        starts, end = [], 0
+        for call in self.calls:
+            starts.append(end)
+            end += aligned(networks[call.network].tape)
+        width = aligned(end + program.temporaries)
+        self.layout = Layout(tuple(starts), end, width)
+
+    def source(self) -> str:
+        parts = [self._value(), self._vjp()]
+        if self.calls:
+            parts.append(self._weights())
+        return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+    def _print(self, expression: sp.Expr) -> str:
+        return _local(self.printer.doprint(expression))
+
+    def _value(self) -> list[str]:
+        lines = ["@value", f"def {self.role}_value(t, y, p, u, tape, out):"]
+        place = self.layout.temporaries
+        number = 0
+        calls = iter(zip(self.calls, self.layout.sections))
+        for step in self.steps:
+            if isinstance(step, Assign):
+                name = _local(step.target.name)
+                lines.append(f"    {name} = {self._print(step.expression)}")
+                lines.append(f"    tape[{place + number}] = {name}")
+                number += 1
+            else:
+                lines += self._forward(*next(calls))
+        lines += [f"    out[{k}] = {self._print(result)}" for k, result in enumerate(self.results)]
+        return lines
+
+    def _forward(self, call: Call, row: int) -> list[str]:
+        network = self.networks[call.network]
+        lines = [f"    tape[{row + i}] = {self._print(x)}" for i, x in enumerate(call.inputs)]
+        lines.append(f"    {network.name}_forward(p, tape, {row})")
+        return lines + self._outputs(call, row)
+
+    def _outputs(self, call: Call, row: int) -> list[str]:
+        network = self.networks[call.network]
+        return [f"    {_local(o.target.name)} = tape[{row + network.output + o.index}]" for o in call.outputs]
+
+    def _vjp(self) -> list[str]:
+        lines = ["@vjp", f"def {self.role}_vjp(t, y, p, u, tape, g, gy, gp):"]
+        number = 0
+        calls = iter(zip(self.calls, self.layout.sections))
+        for step in self.steps:
+            if isinstance(step, Assign):
+                lines.append(f"    {_local(step.target.name)} = tape[{self.layout.temporaries + number}]")
+                number += 1
+            else:
+                lines += self._outputs(*next(calls))
+        shared, slopes = self._slopes()
+        lines += [f"    {name} = {self._print(e)}" for name, e in shared]
+        received: dict[str, list[str]] = {}
+
+        def send(cotangent: str, source: int) -> None:
+            for symbol, value in slopes[source]:
+                received.setdefault(symbol.name, []).append(_product(cotangent, value, self._print))
+
+        for k in range(len(self.results)):
+            send(f"g[{k}]", k)
+        rows = iter(reversed(self.layout.sections))
+        for index in reversed(range(len(self.steps))):
+            step = self.steps[index]
+            if isinstance(step, Call):
+                lines += self._backward(step, next(rows), received)
+            elif step.target.name in received:
+                name = f"b_{_local(step.target.name)}"
+                lines.append(f"    {name} = {' + '.join(received[step.target.name])}")
+                send(name, len(self.results) + index)
+        for i in range(self.program.states):
+            lines.append(f"    gy[{i}] = {' + '.join(received.get(f'y[{i}]', ['0.0']))}")
+        for i in range(self.program.parameters):
+            if f"p[{i}]" in received:
+                lines.append(f"    gp[{i}] += {' + '.join(received[f'p[{i}]'])}")
+        return lines
+
+    def _slopes(self):
+        """Derivatives of all results, then of all assignments, by their slots, with what they share."""
+        expressions = [*self.results, *(s.expression if isinstance(s, Assign) else sp.Integer(0) for s in self.steps)]
+        pairs = [
+            [(s, slope(e, s)) for s in sorted(e.free_symbols, key=str) if s.name[0] in "ypcn"] for e in expressions
+        ]
+        flat = [value for row in pairs for _, value in row]
+        names = (sp.Symbol(f"d{i}", real=True) for i in count())
+        shared, reduced = sp.cse(flat, symbols=names, order="none")
+        values = iter(reduced)
+        return shared, [[(symbol, next(values)) for symbol, _ in row] for row in pairs]
+
+    def _backward(self, call: Call, row: int, received: dict[str, list[str]]) -> list[str]:
+        network = self.networks[call.network]
+        targets = {output.index: output.target.name for output in call.outputs}
+        lines = []
+        for j in range(network.widths[-1]):
+            value = " + ".join(received.get(targets.get(j, ""), ["0.0"]))
+            lines.append(f"    tape[{row + network.output_cotangent + j}] = {value}")
+        lines.append(f"    {network.name}_backward(p, tape, {row})")
+        for i, x in enumerate(call.inputs):
+            if x.is_Symbol:
+                received.setdefault(x.name, []).append(f"tape[{row + network.input_cotangent + i}]")
+        return lines
+
+    def _weights(self) -> list[str]:
+        lines = ["@weights", f"def {self.role}_weights(tapes, rows, gp):"]
+        for call, row in zip(self.calls, self.layout.sections):
+            lines.append(f"    {self.networks[call.network].name}_weights(tapes, rows, {self.layout.width}, {row}, gp)")
+        return lines
+
+
+def _product(cotangent: str, value: sp.Expr, show) -> str:
+    if value == 1:
+        return cotangent
+    return f"-{cotangent}" if value == -1 else f"{cotangent} * ({show(value)})"
+
+
+def _local(text: str) -> str:
+    """Temporaries and network outputs are local variables: `c[3]` is `c3`."""
+    for kind in ("c", "n"):
+        text = text.replace(f"{kind}[", f"{kind}#")
+    parts = text.split("#")
+    return parts[0] + "".join(part.replace("]", "", 1) for part in parts[1:])
+
+
+def native_model(
+    programs: Mapping[str, Program],
+    networks: Sequence[tuple[tuple[int, ...], str]],
+    free: int,
+    jacobian: Program | None = None,
+) -> Model:
+    """Generated code for a model's routines.
+
+    Args:
+        programs: `field`, `observables` and `initial` -> Program; all with the same parameters and networks.
+        networks: Widths, from input to output, and activation of each network.
+        free: Number of free initial values of one trajectory.
+
+    Raises:
+        ModelError: A function without native form, or a derivative of a network.
+    """
+    scalars = programs["field"].parameters
+    perceptrons, start = [], scalars
+    for k, (widths, activation) in enumerate(networks):
+        perceptrons.append(Perceptron(f"network{k}", widths, activation, start, 0))
+        start += perceptrons[-1].parameters
+    parameters, copies = start, aligned(start)
+    placed = []
+    for network in perceptrons:
+        placed.append(Perceptron(network.name, network.widths, network.activation, network.weights, copies))
+        copies += aligned(network.scratch)
+    for program in programs.values():
+        _check(program.steps)
+    routines = {role: _Routine(role, program, placed) for role, program in programs.items()}
+    parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]
+    if placed:
+        parts.append("\n".join(["@prepare", "def prepare(p):", *(f"    {n.name}_prepare(p)" for n in placed)]) + "\n")
+    return Model(
+        source="\n\n".join(parts),
+        states=programs["field"].states,
+        parameters=parameters,
+        storage=copies,
+        free=free,
+        outputs={role: len(program.results) for role, program in programs.items()},
+        tapes={role: routine.layout.width for role, routine in routines.items()},
+    )
+
+
+def _check(steps: Iterable[Assign | Call]) -> None:
+    for step in steps:
+        if isinstance(step, Call) and any(output.derivative for output in step.outputs):
+            raise ModelError("derivatives of learned functions are not native yet")

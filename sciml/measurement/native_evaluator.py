@@ -1,0 +1,164 @@
+"""The loss as one native call: equations, likelihood, priors and their exact gradient in machine code."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from torch import nn
+
+from sciml.errors import ModelError
+from sciml.lowering.native_backend import native_model
+from sciml.lowering.networks import ACTIVATION_MODULES
+from sciml.lowering.program import Program, lower, slot
+from sciml.measurement.coordinates import Coordinates, Prior, Transform
+from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
+from sciml.native import loss as native
+from sciml.native.transforms import EXP, IDENTITY, LOGIT
+from sciml.solvers import Direct, Dopri5, Tsit5
+from sciml.symbolic.declarations import LogNormal
+
+if TYPE_CHECKING:
+    from sciml.measurement.loss import Loss
+    from sciml.measurement.problem import Problem
+
+FIRST = slot("u", 0)
+"""1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
+
+
+def reason_against(problem: Problem) -> str | None:
+    """Why the native engine cannot take this problem, or None."""
+    if not isinstance(problem.solver, Tsit5 | Dopri5) or problem.solver.step is not None:
+        return f"the solver {problem.solver!r} is not native; `Tsit5()` and `Dopri5()` are"
+    if not isinstance(problem.gradients, Direct):
+        return f"gradients by {problem.gradients!r} are not native; `Direct()` is"
+    try:
+        native_model(programs(problem), architectures(problem), free=len(problem.system.states))
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def architectures(problem: Problem) -> list[tuple[tuple[int, ...], str]]:
+    """Widths and activation of every network.
+
+    Raises:
+        ModelError: A torch module that is not a plain perceptron in float64.
+    """
+    return [_architecture(network) for network in problem.loss.field.networks]
+
+
+def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
+    layers = list(network) if isinstance(network, nn.Sequential) else [network]
+    linear, activations = layers[::2], layers[1::2]
+    names = {type(make()): name for name, make in ACTIVATION_MODULES.items()}
+    plain = all(type(layer) is nn.Linear and layer.bias is not None for layer in linear)
+    kinds = {getattr(layer, "name", None) or names.get(type(layer)) for layer in activations}
+    if not plain or len(layers) % 2 == 0 or len(kinds) > 1 or None in kinds:
+        raise ModelError(f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation")
+    approximate = any(getattr(layer, "approximate", "none") != "none" for layer in activations)
+    softened = any(getattr(layer, "beta", 1.0) != 1.0 for layer in activations)
+    if approximate or softened or any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):
+        raise ModelError(f"the network `{type(network).__name__}` is not float64 on the CPU with standard activations")
+    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
+    if any(a.out_features != b.in_features for a, b in pairwise(linear)):
+        raise ModelError(f"the network `{type(network).__name__}` has layers that do not fit")
+    return widths, kinds.pop() if kinds else "identity"
+
+
+def programs(problem: Problem) -> dict[str, Program]:
+    """Right-hand side, measured quantities and initial states."""
+    system = problem.system
+    given = initial_expressions(problem)
+    result = {
+        "field": lower(system, system.equations.values()),
+        "observables": lower(system, measured_expressions(problem)),
+    }
+    if given != list(system.states):
+        mixed = [x if e == x else FIRST * e + (1 - FIRST) * x for x, e in zip(system.states, given)]
+        result["initial"] = lower(system, mixed)
+    return result
+
+
+class NativeEvaluator:
+    """The loss of some shots, compiled.
+
+    Args:
+        loss: Whose problem, shots and coordinates to use.
+    """
+
+    def __init__(self, loss: Loss):
+        problem = loss.problem
+        states = len(problem.system.states)
+        model = native_model(programs(problem), architectures(problem), free=states)
+        self._sizes = problem.sizes
+        self._logarithmic = np.array(problem.positive)
+        coordinates = self._coordinates(loss.coordinates, loss.places(model.parameters))
+        parameters, weights, grid = loss.physical(np.zeros(len(loss.coordinates)))
+        shots = [
+            native.Shot(
+                times=shot.times,
+                data=shot.values,
+                start=shot.times[0],
+                free=k * states,
+                inputs=np.array([float(shot.first)]),
+                next=-1 if shot.last else k + 1,
+            )
+            for k, shot in enumerate(loss.shots)
+        ]
+        count = len(problem.columns)
+        columns = [
+            native.Column("lognormal" if isinstance(problem.noise[c], LogNormal) else "normal", k, count + k)
+            for k, c in enumerate(problem.columns)
+        ]
+        self._continuity = 0.0
+        self._make = lambda price: native.Loss(
+            model,
+            shots,
+            columns,
+            coordinates,
+            np.concatenate([parameters, weights, grid.ravel()]),
+            tableau=problem.solver.tableau,
+            rtol=problem.rtol,
+            atol=problem.atol,
+            continuity=price * np.where(self._logarithmic, 1.0, self._sizes**-2.0),
+            logarithmic=self._logarithmic,
+            max_steps=problem.max_steps,
+        )
+        self._loss = self._make(0.0)
+
+    def _coordinates(self, coordinates: Coordinates, places: np.ndarray) -> native.Coordinates:
+        """Transforms and those priors that are Gaussian in the free coordinates; NumPy adds the others."""
+        cases = [coordinates.transform == code for code in Transform]
+        zero, one = np.zeros(len(coordinates)), np.ones(len(coordinates))
+        a = np.select(cases, [zero, coordinates.lower, coordinates.upper, coordinates.lower])
+        b = np.select(cases, [coordinates.scale, one, -one, coordinates.upper - coordinates.lower])
+        scaled = (coordinates.prior == Prior.VALUE) & (coordinates.transform == Transform.SCALED)
+        logarithmic = (coordinates.prior == Prior.LOGARITHM) & (coordinates.transform == Transform.ABOVE)
+        logarithmic &= coordinates.lower == 0.0
+        gaussian = scaled | logarithmic
+        self._others = np.flatnonzero((coordinates.prior != Prior.NONE) & ~gaussian)
+        self._other_priors = coordinates.at(self._others)
+        unit = np.where(scaled, coordinates.scale, 1.0)
+        return native.Coordinates(
+            places=places,
+            codes=np.select(cases, [IDENTITY, EXP, EXP, LOGIT]),
+            a=a,
+            b=b,
+            mean=np.where(gaussian, coordinates.center / unit, 0.0),
+            precision=np.where(gaussian, coordinates.precision * unit**2, 0.0),
+        )
+
+    def __call__(self, vector: Float[np.ndarray, " theta"], continuity: float) -> tuple[float, np.ndarray]:
+        """Value and gradient; `inf` and zeros where the equations cannot be solved."""
+        if continuity != self._continuity:
+            self._loss, self._continuity = self._make(continuity), continuity
+        value, gradient = self._loss(vector)
+        if len(self._others) and np.isfinite(value):
+            values, slopes = self._other_priors.values(vector[self._others])
+            penalty, derivative = self._other_priors.penalty(values)
+            value += penalty
+            gradient[self._others] += derivative * slopes
+        return value, gradient
