@@ -4,8 +4,8 @@ from sciml import datasets, export, models, plot
 from sciml.discovery import SparseRegression, discover
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.fitting.collocation import Collocation
-from sciml.fitting.loading import load
 from sciml.fitting.fit import Fit, fit
+from sciml.fitting.loading import load
 from sciml.fitting.objectives import MultipleShooting, SingleShooting
 from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import sympy as sp
 
 from sciml.discovery.library import Library, build_library
 from sciml.discovery.proposals import supports
@@ -105,30 +104,8 @@ class _Refitter:
         outcome = LBFGS(steps=200).minimize(function, vector[moving], Monitor(show=False))
         best = vector.copy()
         best[moving] = outcome.vector
-        log_likelihood = loss.log_likelihood(best)
-        if not np.isfinite(log_likelihood):
+        fit = Fit(self.problem, best, outcome.converged, outcome.message)
+        if not np.isfinite(fit.log_likelihood):
             return None
-        return self._candidate(support, Fit(self.problem, best, outcome.converged, outcome.message), len(moving))
-
-    def _candidate(self, support: Support, fit: Fit, free: int) -> Candidate:
-        active = sorted(support.active)
-        terms = [self.library.terms[k] for k in active]
-        estimates = {sp.Symbol(name, real=True): value for name, value in fit.estimates.items()}
-        formulas = {name: form.subs(estimates) for name, form in self.library.formulas(active).items()}
-        law = self.library.law(fit.estimates, active)
-        return Candidate(
-            system=_without_own_noise(law, self.problem),
-            formulas=formulas,
-            terms=len(active),
-            degree=sum(term.degree for term in terms),
-            free=free,
-            log_likelihood=fit.log_likelihood,
-            rmse=fit.rmse,
-            bic=-2 * fit.log_likelihood + free * float(np.log(self.problem.observations)),
-        )
-
-
-def _without_own_noise(system: System, problem: Problem) -> System:
-    """The law without the noise levels that the problem added for itself."""
-    own = problem.noise_parameters
-    return replace(system, parameters={x: p for x, p in system.parameters.items() if x not in own})
+        bic = -2 * fit.log_likelihood + len(moving) * float(np.log(self.problem.observations))
+        return Candidate(fit, self.library, tuple(sorted(support.active)), len(moving), bic)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 import sympy as sp
 
+from sciml.discovery.library import Library
+from sciml.fitting.fit import Fit
 from sciml.symbolic.system import System
 
 NEAR_TIE = 6.0
@@ -18,24 +20,51 @@ class Candidate:
     """One law, refitted through the solver.
 
     Attributes:
-        system: The law with its estimates.
-        formulas: Learned function -> its closed form.
-        terms: Number of terms in all closed forms.
-        degree: Sum of the terms' degrees.
+        fit: Of the library System, all coefficients but the active ones at zero.
+        library: The terms.
+        active: Indices of the active terms.
         free: Number of fitted quantities: coefficients, parameters, initial values, noise levels.
-        log_likelihood: Of the data.
-        rmse: Root mean square residual (of logarithms where the noise is log-normal).
         bic: −2 log-likelihood + free · log(number of observations).
     """
 
-    system: System
-    formulas: Mapping[str, sp.Expr]
-    terms: int
-    degree: int
+    fit: Fit
+    library: Library
+    active: tuple[int, ...]
     free: int
-    log_likelihood: float
-    rmse: float
     bic: float
+
+    @property
+    def terms(self) -> int:
+        """Number of terms in all closed forms."""
+        return len(self.active)
+
+    @property
+    def degree(self) -> int:
+        """Sum of the terms' degrees."""
+        return sum(self.library.terms[k].degree for k in self.active)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the data."""
+        return self.fit.log_likelihood
+
+    @cached_property
+    def rmse(self) -> float:
+        """Root mean square residual (of logarithms where the noise is log-normal)."""
+        return self.fit.rmse
+
+    @cached_property
+    def formulas(self) -> dict[str, sp.Expr]:
+        """Learned function -> its closed form, estimates filled in."""
+        estimates = {sp.Symbol(name, real=True): value for name, value in self.fit.estimates.items()}
+        return {name: form.subs(estimates) for name, form in self.library.formulas(self.active).items()}
+
+    @cached_property
+    def system(self) -> System:
+        """The law with its estimates; noise levels that the problem added for itself are left out."""
+        law = self.library.law(self.fit.estimates, self.active)
+        own = self.fit.problem.noise_parameters
+        return replace(law, parameters={x: p for x, p in law.parameters.items() if x not in own})
 
 
 @dataclass(frozen=True)
@@ -65,25 +94,20 @@ class Report:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per candidate, best criterion first."""
-        rows = [
-            {
-                **{name: str(rounded(formula)) for name, formula in c.formulas.items()},
-                "terms": c.terms,
-                "degree": c.degree,
-                "rmse": c.rmse,
-                "log_likelihood": c.log_likelihood,
-                "bic": c.bic,
-                "difference": c.bic - self.candidates[0].bic,
-                "chosen": k == self.chosen,
-            }
-            for k, c in enumerate(self.candidates)
-        ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([self._row(k) for k in range(len(self.candidates))])
+
+    def _row(self, k: int) -> dict[str, object]:
+        candidate = self.candidates[k]
+        names = ("terms", "degree", "rmse", "log_likelihood", "bic")
+        row: dict[str, object] = {name: str(rounded(formula)) for name, formula in candidate.formulas.items()}
+        row |= {name: getattr(candidate, name) for name in names}
+        return row | {"difference": candidate.bic - self.candidates[0].bic, "chosen": k == self.chosen}
 
     def __str__(self) -> str:
-        frame = self.to_frame()
+        shown = sorted({*range(min(10, len(self.candidates))), self.chosen})
+        frame = pd.DataFrame([self._row(k) for k in shown])
         frame["chosen"] = frame["chosen"].map({True: "<--", False: ""})
-        return frame.head(10).to_string(index=False, float_format=lambda v: f"{v:.3f}")
+        return frame.to_string(index=False, float_format=lambda v: f"{v:.3f}")
 
 
 def choose(candidates: list[Candidate]) -> int:

@@ -47,7 +47,9 @@ class Loss:
         first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
         inner = [k for k, shot in enumerate(self.shots) if not shot.first]
         states = len(system.states)
-        self._rows = np.array([first[s.experiment] for s in problem.starts] + [k for k in inner for _ in range(states)], int)
+        self._rows = np.array(
+            [first[s.experiment] for s in problem.starts] + [k for k in inner for _ in range(states)], int
+        )
         self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)], int)
         parts = [
             Coordinates.of_parameters(p for p in system.parameters.values() if not p.fixed),
@@ -160,8 +162,8 @@ class Loss:
 
     def log_likelihood(self, vector: Float[np.ndarray, " theta"]) -> float:
         """Logarithm of the density of the measurements, without priors; −inf where they cannot be computed."""
-        outcome = self._evaluator.value(*self.physical(vector))
-        return -np.inf if outcome is None else -outcome
+        value, _ = self.value_and_gradient(vector)
+        return self.coordinates.penalty(self.coordinates.values(np.asarray(vector, dtype=float))[0])[0] - value
 
     def initial_states(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "experiment state"]:
         """Initial state of every experiment, given or fitted."""

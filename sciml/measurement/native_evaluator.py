@@ -57,7 +57,9 @@ def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
     plain = all(type(layer) is nn.Linear and layer.bias is not None for layer in linear)
     kinds = {getattr(layer, "name", None) or names.get(type(layer)) for layer in activations}
     if not plain or len(layers) % 2 == 0 or len(kinds) > 1 or None in kinds:
-        raise ModelError(f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation")
+        raise ModelError(
+            f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation"
+        )
     approximate = any(getattr(layer, "approximate", "none") != "none" for layer in activations)
     softened = any(getattr(layer, "beta", 1.0) != 1.0 for layer in activations)
     if approximate or softened or any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):

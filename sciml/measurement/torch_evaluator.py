@@ -93,13 +93,6 @@ class TorchEvaluator:
         return parts[0], flat, parts[-1]
 
     @torch.no_grad()
-    def value(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> float | None:
-        """Negative log-likelihood; None where it cannot be computed."""
-        _, ys = self._trajectories(self._load(parameters, weights, starts))
-        value = None if ys is None else self._likelihood(ys)
-        return None if value is None else float(value)
-
-    @torch.no_grad()
     def gaps(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Float[np.ndarray, "gap state"]:
         """Jumps between consecutive shots, in units of the states' sizes; NaN where they cannot be computed."""
         y0, ys = self._trajectories(self._load(parameters, weights, starts))

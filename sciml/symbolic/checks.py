@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 def normalized(system: System) -> dict[str, Any]:
     """The fields of a System with numbers wrapped, names turned to symbols, and time settled."""
+    if not isinstance(system.equations, Mapping):
+        raise ModelError(
+            f"`equations` is of type `{type(system.equations).__name__}`: give a dict `{{state: right-hand side}}`. For "
+            "a list of `sp.Eq(...)` use `System.from_equations([...])`."
+        )
     equations = {key: expression(rhs, f"the equation of `{key}`") for key, rhs in dict(system.equations).items()}
     observed = named(system.observed)
     initial = {
@@ -55,7 +61,7 @@ def expression(value: Any, where: str) -> sp.Expr:
         result = sp.sympify(value, strict=True)
     except (sp.SympifyError, TypeError) as error:
         raise ModelError(f"{where} is {value!r}, which is not a SymPy expression.") from error
-    if not isinstance(result, sp.Expr):
+    if not isinstance(result, sp.Expr) or result.is_Matrix:
         raise ModelError(f"{where} is `{result}` ({type(result).__name__}), which is not a scalar expression.")
     if result.has(sp.nan, sp.zoo, sp.oo, -sp.oo) or result.has(sp.I):
         raise ModelError(f"{where}, `{result}`, is not a finite real expression.")
@@ -66,8 +72,8 @@ def declared(key: Any, value: Any) -> Parameter:
     """A parameter's declaration; a plain number is a known constant."""
     if isinstance(value, Parameter):
         return value
-    number = sp.sympify(value) if isinstance(value, int | float | sp.Expr) else None
-    if number is None or not number.is_number or not math.isfinite(float(number)):
+    number = sp.sympify(value) if isinstance(value, Real | sp.Expr) else None
+    if number is None or not (number.is_number and number.is_real) or not math.isfinite(float(number)):
         raise ModelError(f"parameter `{key}` is {value!r}: give a `Parameter(...)`, or a finite number if it is known.")
     return Parameter(float(number), fixed=True)
 
@@ -128,7 +134,7 @@ def _check_names(system: System) -> None:
                 f"the key `{state}` of `equations` is not a symbol. For equations in `x(t)` and its derivatives use "
                 "`System.from_equations([...])`."
             )
-        if state.is_positive or state.is_negative or state.is_nonnegative:
+        if state.is_nonnegative or state.is_nonpositive:
             raise ModelError(
                 f"state `{state}` is declared positive or negative; SymPy then rewrites sqrt({state}**2) to "
                 f'`{state}`, wrong once a solver steps across zero. Declare it by `sp.symbols("{state}", real=True)`.'

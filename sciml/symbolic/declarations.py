@@ -1,6 +1,7 @@
 """What a user declares beside the equations: parameters, networks to learn, noise models."""
 
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
 import numpy as np
 import sympy as sp
@@ -43,10 +44,10 @@ class LogNormal:
 def _noise_scale(noise: Normal | LogNormal) -> sp.Expr | None:
     if noise.scale is None:
         return None
-    scale = sp.sympify(noise.scale)
-    if scale.is_number and not (scale.is_finite and scale > 0):
+    scale = None if isinstance(noise.scale, str) else sp.sympify(noise.scale)  # parsing text would run it
+    if scale is None or (scale.is_number and not (scale.is_finite and scale > 0)):
         raise ModelError(
-            f"`{type(noise).__name__}({noise.scale})`: the scale is a standard deviation and must be a positive "
+            f"`{type(noise).__name__}({noise.scale!r})`: the scale is a standard deviation and must be a positive "
             "number. Give one, name a parameter, or leave it out to have it fitted."
         )
     return scale
@@ -138,7 +139,7 @@ class MLP:
     weights: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
-        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
+        hidden = tuple(self.hidden) if np.iterable(self.hidden) else (self.hidden,)
         object.__setattr__(self, "hidden", hidden)
         if any(not isinstance(width, int) or width < 1 for width in hidden):
             raise ModelError(f"`hidden={hidden}` must hold positive whole numbers, such as `(32, 32)`.")
@@ -147,7 +148,7 @@ class MLP:
                 f"activation `{self.activation}` is not known. There are {quoted(ACTIVATIONS)}."
                 f"{suggestion(self.activation, ACTIVATIONS)}"
             )
-        if not (np.isfinite(self.decay) and self.decay >= 0):
+        if not (isinstance(self.decay, Real) and np.isfinite(self.decay) and self.decay >= 0):
             raise ModelError(f"`decay={self.decay}` must be zero or a positive number.")
         for name in ("factors", "input_scale", "output_scale"):
             value = getattr(self, name)

@@ -134,12 +134,14 @@ class System:
             >>> System({x: -k * x}, parameters={k: 1.0}).substitute({k: c**2}, parameters={c: 2.0})
             System(x' = -c**2*x)
         """
-        symbols = {key: sp.sympify(value) for key, value in replacements.items() if isinstance(key, sp.Symbol)}
-        functions = {key: value for key, value in replacements.items() if isinstance(key, UndefinedFunction)}
-        for key in symbols:
-            checks.lookup(key, self.parameters, "parameter")
-        for key in functions:
-            checks.lookup(key, self.functions, "learned function")
+        replaceable = (*self.parameters, *self.functions)
+        table = {checks.lookup(k, replaceable, "parameter or learned function"): v for k, v in replacements.items()}
+        functions = {key: value for key, value in table.items() if key in self.functions}
+        symbols = {
+            key: checks.expression(value, f"the replacement of `{key}`")
+            for key, value in table.items()
+            if key not in functions
+        }
 
         def apply(expression):
             if isinstance(expression, Parameter):
