@@ -10,7 +10,7 @@ import pandas as pd
 import sympy as sp
 
 import sciml
-from sciml import MLP, LBFGS, Adam, LogNormal, Parameter, Problem, SparseRegression, System
+from sciml import LBFGS, MLP, Adam, LogNormal, Parameter, Problem, SparseRegression, System
 from sciml.scripts import options, report
 
 CYCLE = 11  # years, see `repeated_cycle`
@@ -22,13 +22,16 @@ NOISE = {hare: LogNormal(sigma), lynx: LogNormal(sigma)}
 
 def hybrid_model() -> System:
     """Known: births of hares, deaths of lynx. Unknown: how many hares are eaten, how many lynx are born."""
-    rate = LogNormal(1.0)  # a rate is known within a factor of e or so: beside free networks the data alone do not fix it
+    rate = LogNormal(
+        1.0
+    )  # a rate is known within a factor of e or so: beside free networks the data alone do not fix it
     return System(
         equations={hare: birth * hare - eaten(hare, lynx), lynx: born(hare, lynx) - death * lynx},
         parameters={
             birth: Parameter(0.5, bounds=(0, None), prior=rate),
             death: Parameter(0.8, bounds=(0, None), prior=rate),
-            sigma: Parameter(0.2, bounds=(0, None)),
+            # Free beside a free network, the noise level would shrink until the network explains the noise as well.
+            sigma: Parameter(0.2, bounds=(0, None), prior=LogNormal(0.1)),
         },
         learned={(eaten, born): MLP(hidden=(8,), factors=(hare, lynx))},
     )
@@ -54,7 +57,7 @@ def forecast(fit: sciml.Fit, pelts: pd.DataFrame, train_until: int) -> float:
 def main() -> None:
     parser = options(__doc__)
     arguments = parser.parse_args()
-    stages = [Adam(steps=100), LBFGS(steps=60)] if arguments.quick else [Adam(steps=1000), LBFGS(steps=1000)]
+    stages = [Adam(steps=100), LBFGS(steps=100)] if arguments.quick else None
     method = SparseRegression(degree=2, terms=1, refits=4) if arguments.quick else SparseRegression(degree=3)
     pelts = sciml.datasets.hudson_bay()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sciml.discovery.library import Library, build_library
 from sciml.discovery.proposals import supports
@@ -50,7 +51,7 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
     proposals = supports(fit, library, method)
     refitter = _Refitter(fit, library)
     candidates, failed = [], 0
-    with Monitor(show=progress) as monitor:
+    with Monitor(show=progress) as monitor, threadpool_limits(1):
         monitor.stage("refitting laws", len(proposals))
         for proposal in proposals:
             candidate = refitter.refit(proposal)

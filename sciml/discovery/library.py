@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -94,6 +94,11 @@ def build_library(
     """
     if not system.functions:
         raise ModelError("nothing is to be discovered: the System has no learned function.")
+    for function in system.functions:
+        if not any(rhs.has(function) for rhs in system.equations.values()):
+            raise ModelError(
+                f"`{function}` occurs in no equation, only in observables or noise. Discovery reads terms off equations."
+            )
     for term in terms or ():
         unknown = term.free_symbols - set(system.states) - {system.time}
         if unknown:
@@ -108,12 +113,11 @@ def build_library(
     for index, function in enumerate(system.functions):
         arguments = _arguments(system, function)
         own = _own_terms(function, arguments, degree, terms)
-        coefficients = [sp.Symbol(f"{function.__name__}_{k}", real=True) for k in range(len(own))]
+        coefficients = [_free_name(f"{function.__name__}_{k}", system, parameters) for k in range(len(own))]
         size = {x: sizes.get(str(x), 1.0) for a in arguments for x in a.free_symbols}
         for term, coefficient in zip(own, coefficients):
             found.append(Term(index, term, coefficient, complexity(term, arguments)))
-            scale = abs(float(term.subs(size).evalf())) or 1.0
-            parameters[coefficient] = Parameter(1.0 / scale)
+            parameters[coefficient] = Parameter(1.0 / _size(term, size))
         formals = [sp.Dummy() for _ in arguments]
         body = sum(
             c * term.subs(dict(zip(arguments, formals)), simultaneous=True) for c, term in zip(coefficients, own)
@@ -121,6 +125,12 @@ def build_library(
         replacements[function] = sp.Lambda(tuple(formals), body)
     names = tuple(function.__name__ for function in system.functions)
     return Library(system.substitute(replacements, parameters=parameters), tuple(found), names)
+
+
+def _size(term: sp.Expr, sizes: dict[sp.Symbol, float]) -> float:
+    """The absolute value of a term at typical values; 1 where it has none."""
+    value = abs(complex(term.subs(sizes).evalf().replace(sp.zoo, sp.nan)))
+    return value if np.isfinite(value) and value > 0 else 1.0
 
 
 def _arguments(system: System, function) -> tuple[sp.Expr, ...]:
@@ -153,15 +163,16 @@ def _law(library: Library, values: dict[str, float], active: Sequence[int]) -> S
         term = library.terms[k]
         seen[term.function] = seen.get(term.function, 0) + 1
         suffix = f"_{seen[term.function]}" if counts[term.function] > 1 else ""
-        names[term.coefficient] = _free_name(f"c_{library.functions[term.function]}{suffix}", system)
+        name = f"c_{library.functions[term.function]}{suffix}"
+        names[term.coefficient] = _free_name(name, system, names.values())
     declared = {names[c]: Parameter(values[str(c)]) for c in names}
     renamed = system.substitute(names, parameters=declared)
     own = {str(x): v for x, v in ((x, values.get(str(x))) for x in renamed.parameters) if v is not None}
     return renamed.with_parameters({n: v for n, v in own.items() if n not in map(str, declared)})
 
 
-def _free_name(name: str, system: System) -> sp.Symbol:
-    taken = {str(x) for x in (*system.states, *system.observed, *system.parameters, system.time)}
+def _free_name(name: str, system: System, others: Iterable[sp.Symbol]) -> sp.Symbol:
+    taken = {str(x) for x in (*system.states, *system.observed, *system.parameters, system.time, *others)}
     while name in taken:
         name += "_"
     return sp.Symbol(name, real=True)

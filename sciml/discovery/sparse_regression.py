@@ -12,6 +12,7 @@ import sympy as sp
 from jaxtyping import Float
 
 from sciml.errors import ModelError
+from sciml.symbolic.checks import expression
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,22 @@ class SparseRegression:
     """
 
     degree: int | None = None
-    library: Sequence[sp.Expr] | None = None
+    library: Sequence[sp.Expr] = ()
     terms: int = 3
     keep: int = 6
     refits: int = 40
 
     def __post_init__(self):
-        if self.degree is None and not self.library:
+        library = self.library if np.iterable(self.library) else [self.library]
+        terms = tuple(expression(term, "a term of `library`") for term in library if term is not None)
+        object.__setattr__(self, "library", terms)
+        if self.degree is None and not terms:
             raise ModelError("`SparseRegression` needs terms: `degree=2`, or `library=[x, x*y, ...]`.")
         if self.degree is not None and (not isinstance(self.degree, int) or not 0 <= self.degree <= 10):
             raise ModelError(f"`degree={self.degree!r}` must be a whole number from 0 to 10.")
         for name in ("terms", "keep", "refits"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ModelError(f"`{name}={getattr(self, name)!r}` must be a positive whole number.")
-        if self.library is not None:
-            object.__setattr__(self, "library", tuple(sp.sympify(term) for term in self.library))
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,22 @@ def latex(system: System, digits: int | None = 3) -> str:
         \dot{x} &= - 0.512 x
         \end{aligned}
     """
-    rows = [
-        rf"\dot{{{sp.latex(x)}}} &= {sp.latex(with_values(system, rhs, digits))}" for x, rhs in system.equations.items()
-    ]
-    rows += [
-        rf"{sp.latex(x)} &= {sp.latex(with_values(system, value, digits))}" for x, value in system.observed.items()
-    ]
+    names = {x: upright(x) for x in (*system.states, *system.parameters, *system.observed, system.time)}
+
+    def text(expression: sp.Expr) -> str:
+        return sp.latex(with_values(system, expression, digits), symbol_names=names)
+
+    rows = [rf"\dot{{{names[x]}}} &= {text(rhs)}" for x, rhs in system.equations.items()]
+    rows += [rf"{names[x]} &= {text(value)}" for x, value in system.observed.items()]
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+def upright(symbol: sp.Symbol) -> str:
+    """A symbol in LaTeX; a word (`hare`) is set upright, or it would read as a product of letters."""
+    text = sp.latex(symbol)
+    name, *indices = text.split("_", 1)
+    word = rf"\mathrm{{{name}}}" if name.isalpha() and len(name) > 1 else name
+    return "_".join([word, *indices])
 
 
 def with_values(system: System, expression: sp.Expr, digits: int | None) -> sp.Expr:

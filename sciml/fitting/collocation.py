@@ -81,6 +81,9 @@ class Collocation:
         states = problem.system.states
         for k, start in enumerate(problem.starts):
             curve = problem.curve(start.experiment, str(states[start.state]))
-            index = len(values) - len(problem.starts) + k
-            values[index] = curve(problem.experiments[start.experiment].times[:1])[0][0]
+            value = curve(problem.experiments[start.experiment].times[:1])[0][0]
+            lower, upper = start.parameter.bounds
+            # Beyond a bound the coordinate would be infinite and the fit stuck there.
+            if (lower is None or value > lower) and (upper is None or value < upper):
+                values[len(values) - len(problem.starts) + k] = value
         return problem.loss.coordinates.free(values)

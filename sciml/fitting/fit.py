@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from threadpoolctl import threadpool_limits
 
-from sciml.errors import ModelError, SolveError, quoted, suggestion
+from sciml.errors import DataError, ModelError, SolveError, quoted, suggestion
 from sciml.fitting.monitor import Monitor, Record
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
 from sciml.fitting.saving import save
 from sciml.lowering.networks import set_weights
 from sciml.lowering.vector_field import VectorField, compile, trained_system
+from sciml.measurement.experiment import Experiment
 from sciml.measurement.likelihood import residuals
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation, simulate
@@ -118,8 +120,17 @@ class Fit:
         Args:
             ts: Output times, the first being the experiment's first; by default its measured times.
             experiment: Which experiment's initial values to start from.
+
+        Raises:
+            DataError: The times start elsewhere, or there is no such experiment.
         """
-        times = self.problem.experiments[experiment].times if ts is None else np.asarray(ts, dtype=float)
+        measured = self._experiment(experiment)
+        times = measured.times if ts is None else np.asarray(ts, dtype=float)
+        if times.ndim != 1 or not len(times) or times[0] != measured.times[0]:
+            raise DataError(
+                f"`ts` must be a list of times that starts at {measured.times[0]:g}, where `{measured.name}` has its "
+                "initial values. Put that time in front."
+            )
         start = dict(zip(self.initial.columns, self.initial.iloc[experiment]))
         problem = self.problem
         return simulate(self.field, times, initial=start, solver=problem.solver, rtol=problem.rtol, atol=problem.atol)
@@ -139,8 +150,14 @@ class Fit:
         for group in self.problem.system.learned:
             names = [f.__name__ for f in group]
             if str(function) in names:
+                points = np.asarray(arguments, dtype=float)
+                if points.ndim < 2 or points.shape[-1] != self.problem.system.arity(group):
+                    raise ModelError(
+                        f"the arguments of `{function}` have shape {points.shape}; needed is a row for each point and "
+                        f"a column for each argument: (points, {self.problem.system.arity(group)})."
+                    )
                 with torch.no_grad():
-                    values = self.field.learned_values(group, torch.as_tensor(np.asarray(arguments, dtype=float)))
+                    values = self.field.learned_values(group, torch.tensor(points))
                 return values[..., names.index(str(function))].numpy()
         known = [f.__name__ for f in self.problem.system.functions]
         raise ModelError(
@@ -149,13 +166,19 @@ class Fit:
 
     def residuals(self, experiment: int = 0) -> pd.DataFrame:
         """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
-        measured = self.problem.experiments[experiment]
+        measured = self._experiment(experiment)
         model = self.simulate(experiment=experiment).to_frame()
         columns = {
             name: residuals(self.problem.noise[name], measured.column(name), model[name].to_numpy())
             for name in measured.columns
         }
         return pd.DataFrame(columns, index=pd.Index(measured.times, name=str(self.problem.system.time)))
+
+    def _experiment(self, index: int) -> Experiment:
+        count = len(self.problem.experiments)
+        if not 0 <= index < count:
+            raise DataError(f"there is no experiment {index}: the problem has {count}, counted from 0.")
+        return self.problem.experiments[index]
 
     @property
     def rmse(self) -> float:
@@ -211,11 +234,12 @@ def fit(
         1.5
     """
     objective = SingleShooting() if objective is None else objective
+    _check(problem, objective, optimizers)
     if optimizers is None:
         optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
-    _check(problem, objective, optimizers)
     started = time.perf_counter()
-    with Monitor(show=progress) as monitor:
+    # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy cores.
+    with Monitor(show=progress) as monitor, threadpool_limits(1):
         try:
             outcome = objective.minimize(problem, optimizers, monitor, seed)
             vector, converged, message = outcome.vector, outcome.converged, outcome.message
@@ -247,7 +271,8 @@ def _check(problem: Any, objective: Any, optimizers: Any) -> None:
         raise ModelError(f"`fit` takes a Problem, not `{type(problem).__name__}`: `Problem(system, data, noise=...)`.")
     if not isinstance(objective, AbstractObjective):
         raise ModelError(f"objective {objective!r} is not known: use `SingleShooting()` or `MultipleShooting()`.")
-    if not optimizers or not all(isinstance(optimizer, AbstractOptimizer) for optimizer in optimizers):
+    listed = isinstance(optimizers, Sequence) and len(optimizers) > 0
+    if optimizers is not None and not (listed and all(isinstance(o, AbstractOptimizer) for o in optimizers)):
         raise ModelError(f"optimizers {optimizers!r} must be a list such as `[Adam(steps=1000), LBFGS()]`.")
     if len(problem.loss.coordinates) == 0:
         raise ModelError("nothing is to be fitted: all parameters are fixed and all initial values are given.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,15 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from sciml import solvers
-from sciml.errors import DataError
+from sciml.errors import DataError, quoted
 from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Record
 from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
+from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Euler, Heun, Tsit5
 from sciml.symbolic.declarations import MLP
-from sciml.symbolic.serialize import Decoder, decode_noise, decode_system
+from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
 
 
 def load(path: str | Path, modules: Mapping[str, Any] | None = None) -> Fit:
@@ -47,16 +49,20 @@ def load(path: str | Path, modules: Mapping[str, Any] | None = None) -> Fit:
         return _decode(content, arrays, modules)
     except DataError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+    except (SafetensorError, *UNREADABLE) as error:
         raise DataError(f"`{path}` cannot be read as a fit; it may be broken or of another kind ({error}).") from error
 
 
 def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], modules: Mapping[str, Any] | None) -> Fit:
     decoder = Decoder()
+    modules = {name: deepcopy(module) for name, module in (modules or {}).items()}
     system = decode_system(content["system"], arrays, modules, decoder)
-    for k, network in enumerate(system.learned.values()):
+    vector = np.array(arrays["vector"], dtype=float)
+    for k, (group, network) in enumerate(system.learned.items()):
         if not isinstance(network, MLP):
             set_weights(network, arrays[f"module.{k}"])
+        elif _weights(network, system.arity(group), len(group)) > len(vector):
+            raise DataError(f"the vector in the file has {len(vector)} numbers, too few for a network of {network}.")
     data = {
         name: pd.DataFrame(arrays[f"values.{k}"], index=arrays[f"times.{k}"], columns=content["columns"])
         for k, name in enumerate(content["experiments"])
@@ -65,14 +71,13 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         system,
         data,
         {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
-        solver=_decode_option(content["solver"]),
-        gradients=_decode_option(content["gradients"]),
+        solver=_decode_option(content["solver"], (RK4, Dopri5, Euler, Heun, Tsit5)),
+        gradients=_decode_option(content["gradients"], (Backsolve, Direct)),
         rtol=float(content["rtol"]),
         atol=float(content["atol"]),
         max_steps=int(content["max_steps"]),
         backend=str(content["backend"]),
     )
-    vector = np.array(arrays["vector"], dtype=float)
     if vector.shape != (len(problem.loss.coordinates),) or not np.isfinite(vector).all():
         raise DataError(f"the vector in the file has shape {vector.shape}; the problem needs finite numbers, "
                         f"{len(problem.loss.coordinates)} of them.")  # fmt: skip
@@ -85,10 +90,15 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
     )
 
 
-def _decode_option(tree: Mapping[str, Any]) -> Any:
-    """Only classes that `sciml.solvers` offers, with numbers for fields."""
+def _weights(mlp: MLP, inputs: int, outputs: int) -> int:
+    """How many weights and biases a network has, before memory is taken for them."""
+    return sum((before + 1) * after for before, after in pairwise([inputs, *mlp.hidden, outputs]))
+
+
+def _decode_option(tree: Mapping[str, Any], classes: tuple[type, ...]) -> Any:
+    """One of the classes, with numbers for fields."""
+    known = {cls.__name__: cls for cls in classes}
     name, values = tree["name"], tree["fields"]
-    numbers = all(value is None or isinstance(value, int | float) for value in values.values())
-    if name not in solvers.__all__ or not numbers:
-        raise DataError(f"the file names a solver `{str(name)[:40]}` that is not known.")
-    return getattr(solvers, name)(**values)
+    if name not in known or not all(value is None or isinstance(value, int | float) for value in values.values()):
+        raise DataError(f"the file names a solver `{str(name)[:40]}` that is not known. There are {quoted(known)}.")
+    return known[name](**values)

@@ -36,7 +36,11 @@ class AbstractObjective(ABC):
         if reason is not None:
             monitor.note(f"no collocation start: {reason}.")
             return vector
-        return self.start.improve(problem, vector, monitor)
+        improved = self.start.improve(problem, vector, monitor)
+        if np.isfinite(problem.value_and_gradient(improved)[0]):
+            return improved
+        monitor.note("the collocation start was dropped: the equations cannot be solved there.")
+        return vector if np.isfinite(problem.value_and_gradient(vector)[0]) else improved
 
 
 @dataclass(frozen=True)

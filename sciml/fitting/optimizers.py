@@ -110,7 +110,7 @@ class LBFGS(AbstractOptimizer):
         Byrd, Lu, Nocedal, Zhu (1995); `scipy.optimize.minimize(method="L-BFGS-B")`.
     """
 
-    steps: int = 1000
+    steps: int = 2000
     memory: int = 20
     tolerance: float = 1e-10
 

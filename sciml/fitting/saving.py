@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
+from sciml.errors import ModelError
 from sciml.lowering.networks import weights_of
 from sciml.storage import write_atomically
 from sciml.symbolic.declarations import MLP
@@ -61,8 +62,9 @@ def save(fit: Fit, path: str | Path) -> Path:
 
 
 def _encode_option(option: Any) -> dict[str, Any]:
-    """A solver or gradient method: the name of its class, and its fields."""
-    return {
-        "name": type(option).__name__,
-        "fields": {f.name: getattr(option, f.name) for f in fields(option) if f.init},
-    }
+    """A solver or gradient method: the name of its class, and those fields that are not at their default."""
+    values = {f.name: getattr(option, f.name) for f in fields(option) if f.init}
+    changed = {f.name: values[f.name] for f in fields(option) if f.init and values[f.name] != f.default}
+    if not all(isinstance(value, int | float) for value in changed.values()):
+        raise ModelError(f"`{type(option).__name__}` holds more than numbers, which a file cannot hold safely.")
+    return {"name": type(option).__name__, "fields": changed}

@@ -93,15 +93,15 @@ class Problem:
         experiments = read_experiments(self.data, names)
         object.__setattr__(self, "experiments", experiments)
         noise, parameters = _declared_noise(self.system, self.noise, experiments)
+        for experiment in experiments:
+            for column, model in noise.items():
+                check_values(model, experiment, column)
         positive = {name for name, model in noise.items() if isinstance(model, LogNormal)}
         sizes = Sizes(self.system, experiments, positive)
         system = replace(sizes.with_scales(), parameters={**self.system.parameters, **parameters})
         object.__setattr__(self, "noise", noise)
         object.__setattr__(self, "system", system)
         object.__setattr__(self, "_sizes", sizes)
-        for experiment in experiments:
-            for column, model in noise.items():
-                check_values(model, experiment, column)
         if self.backend not in ("auto", "native", "torch"):
             raise ModelError(f"backend {self.backend!r} is not known: use 'auto', 'native' or 'torch'.")
         self.starts  # noqa: B018  raises for missing initial values now, not in the middle of a fit

@@ -18,7 +18,7 @@ from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
 
 FORMAT, VERSION = "sciml-system", 1
-DEPTH, EXPONENT, DIGITS = 150, 1000, 400  # limits that no honest model meets
+DEPTH, EXPONENT, DIGITS, ORDER = 150, 1000, 400, 10  # limits that no honest model meets
 
 NODES: dict[str, Callable[..., Any]] = {
     cls.__name__: cls
@@ -30,8 +30,11 @@ NODES: dict[str, Callable[..., Any]] = {
         *(sp.And, sp.Or, sp.Not, sp.Eq, sp.Ne, sp.StrictLessThan, sp.LessThan, sp.StrictGreaterThan, sp.GreaterThan),
     )
 }
+# Nodes whose arguments need not all be scalar expressions.
+STRUCTURE = frozenset({"Piecewise", "ExprCondPair", "Derivative", "Subs", "Tuple", "And", "Or", "Not", "Eq", "Ne"})
 CONSTANTS = {"pi": sp.pi, "E": sp.E, "true": sp.true, "false": sp.false}
 ASSUMPTIONS = frozenset({"real", "positive", "nonnegative", "negative", "nonpositive", "nonzero", "integer", "finite"})
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)  # from broken content
 NAME = re.compile(r"[^\W\d]\w*", re.UNICODE)
 
 
@@ -107,15 +110,45 @@ class Decoder:
 
     @staticmethod
     def _node(name: str, arguments: list[Any]) -> Any:
-        if name == "Pow" and len(arguments) == 2:
-            base, exponent = arguments
-            # SymPy carries out powers of numbers at once; a tower of them would never end.
-            if base.is_number and not (exponent.is_number and abs(float(exponent)) <= EXPONENT) and exponent.is_number:
-                raise DataError(f"the file holds a power with exponent {str(exponent)[:20]}, beyond {EXPONENT}.")
+        _check_cost(name, arguments)
         try:
-            return NODES[name](*arguments)
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            if name not in STRUCTURE and not all(isinstance(argument, sp.Expr) for argument in arguments):
+                raise TypeError("a scalar expression is needed")
+            # A number before a sum would be multiplied out, and the last digit of what is computed could change.
+            factored = name == "Mul" and len(arguments) == 2 and arguments[0].is_Rational and arguments[1].is_Add
+            node = sp.Mul(*arguments, evaluate=False) if factored else NODES[name](*arguments)
+        except UNREADABLE as error:
             raise DataError(f"the file holds a `{name}` with arguments that do not fit it.") from error
+        _check_size(node)
+        return node
+
+
+def _check_cost(name: str, arguments: list[Any]) -> None:
+    """Refuse what SymPy would carry out at once and for ever, such as a tower of powers."""
+    last = arguments[-1] if arguments else None
+    if name in ("Pow", "loggamma") and last is not None and last.is_number and abs(_float(last)) > EXPONENT:
+        raise DataError(f"the file holds a `{name}` of {str(last)[:20]}, beyond {EXPONENT}.")
+    if name == "Derivative":
+        for pair in arguments[1:]:
+            match pair:
+                case sp.Tuple(args=(sp.Symbol() | AppliedUndef(), sp.Integer() as order)) if 0 < order <= ORDER:
+                    continue
+            raise DataError(f"the file holds a derivative by {str(pair)[:40]}, which is not a symbol and an order.")
+    if name == "Subs":
+        match arguments:
+            case [sp.Derivative(expr=AppliedUndef() as call), sp.Tuple() as variables, sp.Tuple()]:
+                if set(variables) <= set(call.args):
+                    return
+        raise DataError("the file holds a `Subs` of something other than the derivative of a learned function.")
+
+
+def _check_size(node: sp.Basic) -> None:
+    """Refuse numbers that a float cannot hold: computing with them takes time and memory without end."""
+    for part in (node, *node.args):
+        if part.is_Rational and max(abs(part.p), part.q) >= 10**DIGITS:
+            raise DataError(f"the file holds a fraction of more than {DIGITS} digits.")
+    if isinstance(node, sp.Expr) and node.is_number:
+        _float(node)
 
 
 def _name(text: str) -> str:
@@ -133,7 +166,7 @@ def _integer(text: str) -> int:
 def _float(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{str(value)[:40]!r} in the file is not a number.") from error
     if not math.isfinite(number):
         raise DataError(f"`{number}` in the file is not finite.")
@@ -254,9 +287,9 @@ def decode_system(
             noise=pairs["noise"],
             time=decoder.decode(tree["time"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except UNREADABLE as error:
         raise DataError(f"the file does not hold a System that can be read: {error}.") from error
 
 
