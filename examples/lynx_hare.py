@@ -68,7 +68,7 @@ def main() -> None:
 
     print("2. Discover closed forms of both functions")
     law = sciml.discover(hybrid, method)
-    print(f"{law.report}\n   <-- the simplest law within 6 of the best BIC\n")
+    print(f"{law.report}\n   <-- the simplest law within 6 of the best criterion\n")
 
     print("3. Refit the law")
     refit = sciml.fit(problem.with_system(law))

@@ -54,7 +54,7 @@ def study(seed: int, pelts: pd.DataFrame, until: int) -> dict[str, object]:
         "law: born": terms[1],
         "law": refit.rmse,
         "near ties": len(law.report.near_ties),
-        "rival's bic": law.report.candidates[0].bic - chosen.bic,
+        "best rival": law.report.candidates[0].criterion - chosen.criterion,
         "forecast hybrid": forecast(sciml.fit(early, seed=seed, progress=False), pelts, until),
         "forecast law": forecast(sciml.fit(early.with_system(law), progress=False), pelts, until),
     }

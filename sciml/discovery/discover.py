@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from sciml.discovery.library import Library, build_library
 from sciml.discovery.proposals import supports
-from sciml.discovery.report import Candidate, Report, choose
+from sciml.discovery.report import Candidate, Report, choose, price
 from sciml.discovery.sparse_regression import SparseRegression, Support
 from sciml.errors import ModelError, SolveError
 from sciml.fitting.fit import Fit
@@ -27,7 +27,8 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
        on the integral form, measurements − ∫ known = start + Σ c_k ∫ φ_k, where noise stays noise.
     3. Each proposal is refitted through the solver to the data: coefficients, free parameters, initial values and
        noise levels together.
-    4. Laws are ranked by BIC; of those that the data do not clearly tell apart, the simplest is returned.
+    4. Laws are ranked by likelihood less a price per term for the size of the library; of those that the data do not
+       clearly tell apart, the simplest is returned.
 
     Args:
         fit: Of a System with learned functions that stand linearly in its equations.
@@ -57,13 +58,13 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
             candidate = refitter.refit(proposal)
             failed += candidate is None
             candidates += [] if candidate is None else [candidate]
-            monitor.step(min((c.bic for c in candidates), default=np.inf), np.zeros(1))
+            monitor.step(min((c.criterion for c in candidates), default=np.inf), np.zeros(1))
     if not candidates:
         raise SolveError(
             f"none of {len(proposals)} candidate laws could be solved on the data. Try a smaller library, more terms, "
             "or a fit that follows the data more closely."
         )
-    candidates.sort(key=lambda c: c.bic)
+    candidates.sort(key=lambda c: c.criterion)
     chosen = choose(candidates)
     report = Report(tuple(candidates), chosen, fit.log_likelihood, failed)
     return replace(candidates[chosen].system, report=report)
@@ -108,5 +109,6 @@ class _Refitter:
         fit = Fit(self.problem, best, outcome.converged, outcome.message)
         if not np.isfinite(fit.log_likelihood):
             return None
-        bic = -2 * fit.log_likelihood + len(moving) * float(np.log(self.problem.observations))
-        return Candidate(fit, self.library, tuple(sorted(support.active)), len(moving), bic)
+        terms, others = len(support.active), len(moving) - len(support.active)
+        cost = price(terms, len(self.library.terms), self.problem.observations, others)
+        return Candidate(fit, self.library, tuple(sorted(support.active)), len(moving), cost - 2 * fit.log_likelihood)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import sympy as sp
+from scipy.stats import f as f_distribution
 
 from sciml.discovery.library import Library
 from sciml.fitting.fit import Fit
@@ -24,19 +26,24 @@ class Candidate:
         library: The terms.
         active: Indices of the active terms.
         free: Number of fitted quantities: coefficients, parameters, initial values, noise levels.
-        bic: −2 log-likelihood + free · log(number of observations).
+        criterion: −2 log-likelihood + `price` of the terms.
     """
 
     fit: Fit
     library: Library
     active: tuple[int, ...]
     free: int
-    bic: float
+    criterion: float
 
     @property
     def terms(self) -> int:
         """Number of terms in all closed forms."""
         return len(self.active)
+
+    @property
+    def bic(self) -> float:
+        """The Bayesian information criterion, for comparison: it does not know how large the library was."""
+        return -2 * self.log_likelihood + self.free * float(np.log(self.fit.problem.observations))
 
     @property
     def degree(self) -> int:
@@ -71,9 +78,10 @@ class Candidate:
 class Report:
     """Candidates in order of their criterion, and the choice among them.
 
-    The criterion is the Bayesian information criterion of the refitted law. Candidates within 6 of the best are near
-    ties: such a difference is positive but not strong evidence (Kass and Raftery 1995, J. Am. Stat. Assoc. 90, 773).
-    Of the near ties the simplest is chosen: fewest terms, then lowest total degree, then best criterion.
+    The criterion is −2 log-likelihood of the refitted law plus a price per term that grows with the size of the library
+    (`price`). Candidates within 6 of the best are near ties: such a difference is positive but not strong evidence
+    (Kass and Raftery 1995, J. Am. Stat. Assoc. 90, 773). Of the near ties the simplest is chosen: fewest terms, then
+    lowest total degree, then best criterion.
 
     Attributes:
         candidates: Best criterion first.
@@ -90,7 +98,11 @@ class Report:
     @property
     def near_ties(self) -> tuple[Candidate, ...]:
         """Candidates that the data do not clearly tell from the best."""
-        return tuple(c for c in self.candidates if c.bic - self.candidates[0].bic < NEAR_TIE)
+        return tuple(c for c in self.candidates if self.difference(c) < NEAR_TIE)
+
+    def difference(self, candidate: Candidate) -> float:
+        """Criterion of a candidate less that of the best."""
+        return candidate.criterion - self.candidates[0].criterion
 
     def to_frame(self) -> pd.DataFrame:
         """One row per candidate, best criterion first."""
@@ -98,10 +110,10 @@ class Report:
 
     def _row(self, k: int) -> dict[str, object]:
         candidate = self.candidates[k]
-        names = ("terms", "degree", "rmse", "log_likelihood", "bic")
+        names = ("terms", "degree", "rmse", "log_likelihood", "bic", "criterion")
         row: dict[str, object] = {name: str(rounded(formula)) for name, formula in candidate.formulas.items()}
         row |= {name: getattr(candidate, name) for name in names}
-        return row | {"difference": candidate.bic - self.candidates[0].bic, "chosen": k == self.chosen}
+        return row | {"difference": self.difference(candidate), "chosen": k == self.chosen}
 
     def __str__(self) -> str:
         shown = sorted({*range(min(10, len(self.candidates))), self.chosen})
@@ -112,9 +124,37 @@ class Report:
 
 def choose(candidates: list[Candidate]) -> int:
     """Index of the simplest near tie."""
-    best = candidates[0].bic
-    near = [k for k, c in enumerate(candidates) if c.bic - best < NEAR_TIE]
-    return min(near, key=lambda k: (candidates[k].terms, candidates[k].degree, candidates[k].bic))
+    best = candidates[0].criterion
+    near = [k for k, c in enumerate(candidates) if c.criterion - best < NEAR_TIE]
+    return min(near, key=lambda k: (candidates[k].terms, candidates[k].degree, candidates[k].criterion))
+
+
+def price(terms: int, library: int, observations: int, others: int, level: float = 0.01) -> float:
+    r"""What the terms of a law must gain in −2 log-likelihood to be believed.
+
+    The best of many terms fits noise better than any one of them would. The i-th of k terms out of a library of P is
+    charged what an F-test at a familywise level α asks for, with n observations and :math:`\nu_i` degrees of freedom left:
+
+    .. math:: \sum_{i=1}^{k} n \log\left(1 + q_i / \nu_i\right), \quad
+              q_i = F_{1, \nu_i}^{-1}\left(1 - \alpha / (P - i + 1)\right)
+
+    Args:
+        terms: k, number of active terms.
+        library: P, number of terms that were searched.
+        observations: n, number of measured values.
+        others: Fitted quantities besides the coefficients.
+        level: α, chance of admitting any spurious term.
+
+    Example:
+        >>> round(price(1, library=10, observations=62, others=4), 1)
+        11.9
+    """
+    total = 0.0
+    for i in range(1, terms + 1):
+        freedom = max(observations - others - i, 1)
+        quantile = f_distribution.isf(level / max(library - i + 1, 1), 1, freedom)
+        total += observations * float(np.log1p(quantile / freedom))
+    return total
 
 
 def rounded(expression: sp.Expr, digits: int = 3) -> sp.Expr:
