@@ -132,7 +132,10 @@ def _adjoint(replay: Replay, slopes: Tensor, g: Float[Tensor, "batch time state"
     steps, stages, batch, state = points.shape
     jacobian = torch.stack(
         [
-            torch.autograd.grad(slopes, points, unit.expand_as(slopes), retain_graph=True)[0]
+            # A field may ignore its state, or depend on nothing that needs a gradient.
+            torch.autograd.grad(slopes, points, unit.expand_as(slopes), retain_graph=True, materialize_grads=True)[0]
+            if slopes.requires_grad
+            else torch.zeros_like(points)
             for unit in torch.eye(state, dtype=g.dtype, device=g.device)
         ],
         dim=-2,

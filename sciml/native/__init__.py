@@ -1,0 +1,1 @@
+"""Compiled engine for ODE fits on the CPU: loss and exact gradient in one native call, with NumPy and numba only."""

@@ -1,0 +1,169 @@
+"""How numba compiles this package: options, caches named by content, calls through addresses, raw bits."""
+
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from llvmlite import ir
+from numba import from_dtype, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# `contract` (fused multiply-add) gives nearly all the speed of full fastmath and keeps the order of operations,
+# which the range reductions in `activations` rely on.
+OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+POINTER = types.CPointer(types.float64)
+
+
+def _package_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+DIGEST = _package_digest()
+
+
+def device(function):
+    """Compile a function that only compiled code calls; its machine code becomes part of the caller's."""
+    return njit(**OPTIONS)(function)
+
+
+def reordered(function):
+    """Like `device`, and LLVM may keep several partial sums: only for functions that are one plain sum."""
+    return njit(error_model="numpy", fastmath={"contract", "reassoc"})(function)
+
+
+def kernel(function=None, *, parallel: bool = False):
+    """Compile a function that Python calls; the machine code is kept between processes.
+
+    numba looks at the kernel's own file to tell whether the stored code is fresh, but kernels contain code from the
+    other files of this package: the stamp is therefore the digest of them all.
+    """
+    if function is None:
+        return lambda f: kernel(f, parallel=parallel)
+    dispatcher = njit(cache=True, parallel=parallel, **OPTIONS)(function)
+    cache_file = getattr(dispatcher._cache, "_cache_file", None)
+    if cache_file is not None:
+        cache_file._source_stamp = DIGEST
+    return dispatcher
+
+
+def cache_folder() -> Path:
+    """Where generated sources and their machine code are kept: `SCIML_CACHE`, or the user's cache folder."""
+    if "SCIML_CACHE" in os.environ:
+        return Path(os.environ["SCIML_CACHE"])
+    base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sciml"
+
+
+def load_source(source: str) -> ModuleType:
+    """Import generated source as a module whose file is named by its content, so that equal sources compile once.
+
+    Args:
+        source: Python text; its functions carry the decorators of `sciml.native.model`.
+
+    Returns:
+        The module; importing the same text again returns the same module.
+    """
+    name = "sciml_generated_" + hashlib.sha256((DIGEST + source).encode()).hexdigest()[:24]
+    if name in sys.modules:
+        return sys.modules[name]
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.py"
+    if not path.exists():
+        # Written aside and renamed: another process may import the same model at this moment.
+        temporary = folder / f"{name}.{os.getpid()}.tmp"
+        temporary.write_text(source)
+        temporary.replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a .py file always has a loader"
+    assert spec.loader is not None, "a .py file always has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@intrinsic
+def float_of_bits(typingctx, bits):
+    """The float64 with the given bits."""
+
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
+@intrinsic
+def bits_of_float(typingctx, x):
+    """The bits of a float64 as an integer."""
+
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir.IntType(64))
+
+    return types.int64(types.float64), generate
+
+
+@intrinsic
+def at(typingctx, array, offset):
+    """Pointer to element `offset` of a float64 array or pointer. The array must outlive the pointer."""
+
+    def generate(context, builder, signature, args):
+        data = args[0]
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, data).data
+        return builder.gep(data, [args[1]])
+
+    return POINTER(array, types.intp), generate
+
+
+def _cast(kind):
+    @intrinsic
+    def cast(typingctx, address):
+        """The memory at an integer address, which belongs to Python, as a pointer or record."""
+
+        def generate(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(types.int64), generate
+
+    return cast
+
+
+# Plain pointers instead of arrays inside the kernels: an array is seven numbers and a reference count to every
+# function it is passed to.
+pointer = _cast(POINTER)
+integer_pointer = _cast(types.CPointer(types.int64))
+
+
+def record_at(dtype):
+    """A function that takes an integer address and gives the record of this type there."""
+    return _cast(from_dtype(dtype))
+
+
+@intrinsic
+def call(typingctx, address, arguments):
+    """Call the C function at an integer address with a tuple of numbers and pointers; nothing comes back.
+
+    An address needs no type of its own, so one compiled stepper serves every model, and it is cheap to pass from
+    Python (an object of numba's `FunctionType` costs about a microsecond each to unpack).
+    """
+
+    def generate(context, builder, signature, args):
+        values = cgutils.unpack_tuple(builder, args[1])
+        kinds = [context.get_value_type(t) for t in signature.args[1]]
+        function = ir.FunctionType(ir.VoidType(), kinds)
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, arguments), generate

@@ -1,0 +1,260 @@
+r"""Adaptive explicit Runge-Kutta integration that remembers its steps for the reverse pass.
+
+.. math:: Y_i = y + h \sum_{j<i} a_{ij} k_j, \qquad k_i = f(t + c_i h, Y_i), \qquad y_{+} = Y_s
+
+The last stage is the first of the next step. Steps are accepted by the root mean square of the embedded error in
+units of the tolerance, and chosen by PI control; the formulas and constants are those of `sciml.solvers.control`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sciml.native.compilation import at, call, device, pointer
+from sciml.native.method import dense_weights
+from sciml.native.networks import aligned
+from sciml.native.vectors import combine
+from sciml.solvers.control import (
+    BETA,
+    ERROR_FLOOR,
+    LARGEST_FACTOR,
+    PREVIOUS_ERROR_FLOOR,
+    SAFETY,
+    SMALLEST_FACTOR,
+    SMALLEST_FRACTION,
+    STRETCH,
+)
+
+SUCCESS, MAX_STEPS, STEP_UNDERFLOW, NON_FINITE, FULL = range(5)
+CLOCK = 4 * np.finfo(np.float64).eps
+
+
+class Path(NamedTuple):
+    """Steps of one trajectory, as pointers to memory for `capacity` of them.
+
+    States and rates are blocks of (stages, stride) per step; the first stage is copied from the step before. Tape
+    rows, which are long, are shared: stage i > 0 of step k has row k * (stages - 1) + i, and stage 0 is the last
+    stage of step k - 1.
+
+    Attributes:
+        capacity: Number of steps.
+        stride: Length of a row of states: their number, rounded up to a multiple of four.
+        reached: Number of outputs that lie before the end of each step.
+        t: Time at the start of each step.
+        h: Signed length of each step.
+        states: Arguments of the field.
+        rates: Values of the field.
+        tapes: Tape rows of the field.
+        weights: Scratch for the weights of the stages in the dense output.
+        zero: A row of zeros.
+        error: The error estimate.
+    """
+
+    capacity: int
+    stride: int
+    reached: Any
+    t: Any
+    h: Any
+    states: Any
+    rates: Any
+    tapes: Any
+    weights: Any
+    zero: Any
+    error: Any
+
+
+def path_size(states: int, stages: int, tape: int, capacity: int) -> int:
+    """How many floats hold a path of `capacity` steps, every part starting on a cache line."""
+    stride = -(-states // 4) * 4
+    parts = (capacity, capacity, capacity * stages * stride, capacity * stages * stride)
+    return sum(map(aligned, (*parts, (1 + capacity * (stages - 1)) * tape, stages, stride, stride)))
+
+
+@device
+def after(part, count):
+    """Where the next cache line begins behind `count` numbers."""
+    return at(part, (count + 7) // 8 * 8)
+
+
+@device
+def carve_path(reached, memory, states, stages, tape, capacity):
+    """A path in the given memory, and where that is free again."""
+    stride = (states + 3) // 4 * 4
+    block = capacity * stages * stride
+    h = after(memory, capacity)
+    arguments = after(h, capacity)
+    rates = after(arguments, block)
+    tapes = after(rates, block)
+    weights = after(tapes, (1 + capacity * (stages - 1)) * tape)
+    zero = after(weights, stages)
+    error = after(zero, stride)
+    path = Path(capacity, stride, reached, memory, h, arguments, rates, tapes, weights, zero, error)
+    return path, after(error, stride)
+
+
+@device
+def first_step(model, method, atol, t, span, direction, p, u, path):
+    """Length of the first step from the sizes of state, slope and curvature (Hairer, Nørsett, Wanner I, II.4).
+
+    The state and its rate are in the first stage of the path; the second stage and its tape row are overwritten.
+    """
+    n, stride = model.states, path.stride
+    d0, d1 = 0.0, 0.0
+    for m in range(n):
+        scale = atol[m] + model.rtol * abs(path.states[m])
+        d0 += (path.states[m] / scale) ** 2
+        d1 += (path.rates[m] / scale) ** 2
+    d0, d1 = math.sqrt(d0 / n), math.sqrt(d1 / n)
+    h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 else 0.01 * d0 / d1
+    h0 = min(h0, span)
+    for m in range(n):
+        path.states[stride + m] = path.states[m] + direction * h0 * path.rates[m]
+    evaluate(model, t + direction * h0, p, u, path, stride, model.field_tape)
+    d2 = 0.0
+    for m in range(n):
+        scale = atol[m] + model.rtol * abs(path.states[m])
+        d2 += ((path.rates[stride + m] - path.rates[m]) / scale) ** 2
+    largest = max(d1, math.sqrt(d2 / n) / h0)
+    h1 = max(1e-6, h0 * 1e-3) if largest <= 1e-15 else (0.01 / largest) ** (1.0 / method.order)
+    h = min(100.0 * h0, h1)
+    # A probe that left the finite numbers says nothing: start from the first guess.
+    return min(h if math.isfinite(h) and h > 0.0 else h0, span)
+
+
+@device
+def evaluate(model, t, p, u, path, stage, row):
+    """The field at the state at offset `stage`, with the tape row at offset `row`."""
+    y, rate, tape = at(path.states, stage), at(path.rates, stage), at(path.tapes, row)
+    call(model.field_value, (t, y, p, u, tape, rate))
+
+
+@device
+def attempt(model, method, atol, t, h, p, u, path, block, row):
+    """All stages of one step but the first, and its error norm; not finite if a stage is not.
+
+    Args:
+        model: Record of the model.
+        method: Coefficients.
+        atol: Absolute tolerance of each state.
+        t: Time at the start.
+        h: Signed length.
+        p: Pointer to the parameters.
+        u: Pointer to the inputs.
+        path: Where the stages go.
+        block: Offset of the first stage, in states and rates.
+        row: Offset of the tape row of the second stage.
+
+    Returns:
+        The root mean square of the error estimate in units of the tolerance.
+    """
+    n, s, stride = model.states, method.stages, path.stride
+    y, rates, a = at(path.states, block), at(path.rates, block), at(method.a, 0)
+    for i in range(1, s):
+        combine(y, h, at(a, i * s), rates, i, stride, at(y, i * stride))
+        evaluate(model, t + method.c[i] * h, p, u, path, block + i * stride, row + (i - 1) * model.field_tape)
+    combine(at(path.zero, 0), h, at(method.error, 0), rates, s, stride, at(path.error, 0))
+    norm = 0.0
+    for m in range(n):
+        size = max(abs(path.states[block + m]), abs(path.states[block + (s - 1) * stride + m]))
+        norm += (path.error[m] / (atol[m] + model.rtol * size)) ** 2
+    return math.sqrt(norm / n)
+
+
+@device
+def write_outputs(method, path, block, t, h, end, times, count, written, outputs):
+    """Dense output at all times up to the end of the step; returns how many are written now."""
+    direction = 1.0 if h > 0.0 else -1.0
+    while written < count and direction * (times[written] - end) <= 0.0:
+        dense_weights(method, (times[written] - t) / h, path.weights)
+        y, rates, out = at(path.states, block), at(path.rates, block), at(outputs, written * path.stride)
+        combine(y, h, at(path.weights, 0), rates, method.stages, path.stride, out)
+        written += 1
+    return written
+
+
+@device
+def finite(values, start, count):
+    """Whether all of `count` numbers are finite."""
+    total = 0.0
+    for m in range(start, start + count):
+        total += 0.0 * values[m]
+    return total == 0.0
+
+
+@device
+def integrate(model, method, start, times, count, p, u, path, outputs, keep):
+    """Integrate from `start`, where the state is in the first stage of the path, over all output times.
+
+    Args:
+        model: Record of the model and the solver's settings.
+        method: Coefficients.
+        start: Initial time.
+        times: Output times, monotonic from `start` on; the last is the end.
+        count: Number of output times.
+        p: Pointer to the parameters.
+        u: Pointer to the inputs.
+        path: Memory for the steps; for a single one if they are not kept.
+        outputs: Receives the states at the output times, in rows of `path.stride`.
+        keep: Whether to keep the steps for the reverse pass.
+
+    Returns:
+        Status, number of accepted steps, time that was reached. With the status `FULL` the path was too short.
+    """
+    n, s = model.states, method.stages
+    stride = path.stride
+    block_size, row_size = s * stride, (s - 1) * model.field_tape
+    end, atol = times[count - 1], pointer(model.atol)
+    direction = 1.0 if end >= start else -1.0
+    span = abs(end - start)
+    written = 0
+    while written < count and times[written] == start:
+        for m in range(n):
+            outputs[written * stride + m] = path.states[m]
+        written += 1
+    if written == count:
+        return SUCCESS, 0, start
+    evaluate(model, start, p, u, path, 0, 0)
+    if not (finite(path.states, 0, n) and finite(path.rates, 0, n)):
+        return NON_FINITE, 0, start
+    h = model.first_step
+    if h <= 0.0:
+        h = first_step(model, method, atol, start, span, direction, p, u, path)
+    smallest = max(SMALLEST_FRACTION * span, CLOCK * max(abs(start), abs(end)))
+    h = direction * min(max(h, smallest), model.largest_step)
+    # A method without an error estimate keeps its step.
+    adaptive = method.error_order > 0.0
+    exponent = 1.0 / method.error_order - 0.75 * BETA if adaptive else 0.0
+    # `previous` is the logarithm of the error before.
+    t, steps, block, row, rejected, previous = start, 0, 0, model.field_tape, False, math.log(PREVIOUS_ERROR_FLOOR)
+    for _ in range(model.max_steps):
+        final = direction * (t + STRETCH * h - end) >= 0.0
+        if final:
+            h = end - t
+        error = attempt(model, method, atol, t, h, p, u, path, block, row)
+        if error <= 1.0:
+            t_next = end if final else t + h
+            written = write_outputs(method, path, block, t, h, t_next, times, count, written, outputs)
+            path.t[steps * keep], path.h[steps * keep], path.reached[steps * keep] = t, h, written
+            steps, t = steps + 1, t_next
+            if final:
+                return SUCCESS, steps, t
+            if keep and steps == path.capacity:
+                return FULL, steps, t
+            following = block + block_size * keep
+            for m in range(n):
+                path.states[following + m] = path.states[block + block_size - stride + m]
+                path.rates[following + m] = path.rates[block + block_size - stride + m]
+            block, row = following, row + row_size * keep
+            factor = SAFETY * math.exp(BETA * previous - exponent * math.log(max(error, ERROR_FLOOR)))
+            if adaptive:
+                h *= min(max(factor, SMALLEST_FACTOR), 1.0 if rejected else LARGEST_FACTOR)
+            h = direction * min(abs(h), model.largest_step)
+            rejected, previous = False, math.log(max(error, PREVIOUS_ERROR_FLOOR))
+        else:
+            size = max(error, ERROR_FLOOR) if math.isfinite(error) else math.inf
+            h *= min(max(SAFETY * size**-exponent, SMALLEST_FACTOR), SAFETY)
+            rejected = True
+            if abs(h) < smallest:
+                return (STEP_UNDERFLOW if math.isfinite(error) else NON_FINITE), steps, t
+    return MAX_STEPS, steps, t

@@ -1,0 +1,220 @@
+r"""The whole loss of a fit as one native call: coordinates in, value and exact gradient out.
+
+.. math:: L(\theta) = -\sum \log p(\text{data} \mid y(\theta)) + \tfrac12 \sum_i \pi_i (\theta_i - \mu_i)^2
+                      + \text{continuity}
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sciml.native import loss_kernels
+from sciml.native.explicit import FULL
+from sciml.native.likelihood import CODES, prepare_data
+from sciml.native.model import Model
+from sciml.native.records import COLUMN, SHOT
+from sciml.native.task import Task
+from sciml.native.transforms import runs
+from sciml.solvers.tableaus import TSIT5, Tableau
+
+# More lanes balance better, fewer need less memory; a fixed number keeps results the same on every machine.
+LANES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One trajectory and its data.
+
+    Args:
+        times: Times of the rows of `data`, ascending.
+        data: Measured values, a row per time and a column per measured column; NaN is a gap.
+        start: Initial time, at or before the first of `times`.
+        free: Where its free initial values start among all initial values; shots may share them.
+        inputs: Constants and input signals of the trajectory, in the order that the generated code reads.
+        next: Number of the shot that continues this one, or -1.
+    """
+
+    times: np.ndarray
+    data: np.ndarray
+    start: float
+    free: int
+    inputs: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    next: int = -1
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a measured column is distributed.
+
+    Args:
+        likelihood: One of `likelihood.CODES`.
+        mean: Which observable is its mean.
+        scale: Which observable is its scale; -1 for none.
+        constant: Degrees of freedom of Student's t.
+    """
+
+    likelihood: str
+    mean: int
+    scale: int = -1
+    constant: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """What an optimizer moves: coordinate i stands for number `places[i]`, x = a + b g(theta).
+
+    Args:
+        places: Parameters come first (as in `p`), then the initial values of all shots.
+        codes: Transform of each, from `transforms`.
+        a: Shift of each.
+        b: Scale of each.
+        mean: Center of the Gaussian prior on theta.
+        precision: Inverse variance of that prior; 0 is no prior.
+    """
+
+    places: np.ndarray
+    codes: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    mean: np.ndarray
+    precision: np.ndarray
+
+
+class Loss:
+    """Value and gradient of a fit as a function of the coordinates.
+
+    Calling it is not safe from two threads at once: it owns the memory it works in. Copies in other processes
+    (it can be pickled) find the compiled code in the cache.
+
+    Args:
+        model: Compiled equations.
+        shots: Trajectories with their data.
+        columns: Distribution of the measured columns.
+        coordinates: What is free.
+        numbers: Values of all parameters, then of all initial values; those that are not free stay as they are.
+        tableau: The method.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance, of all states or of each.
+        continuity: Weight of the gap between consecutive shots, for each state.
+        logarithmic: For each state, whether that gap is one of logarithms.
+        max_steps: Most steps, accepted and rejected, of one trajectory.
+        first_step: Length of the first step; chosen from the field if 0.
+        largest_step: Longest step.
+        parallel: Whether to spread the trajectories over numba's threads.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        shots: Sequence[Shot],
+        columns: Sequence[Column],
+        coordinates: Coordinates,
+        numbers: np.ndarray,
+        *,
+        tableau: Tableau = TSIT5,
+        rtol: float = 1e-6,
+        atol: float | np.ndarray = 1e-6,
+        continuity: np.ndarray | float = 0.0,
+        logarithmic: np.ndarray | bool = False,
+        max_steps: int = 10_000,
+        first_step: float = 0.0,
+        largest_step: float = math.inf,
+        parallel: bool = False,
+    ) -> None:
+        self._arguments = (
+            (model, tuple(shots), tuple(columns), coordinates, numbers),
+            {"tableau": tableau, "rtol": rtol, "atol": atol, "continuity": continuity, "logarithmic": logarithmic}
+            | {"max_steps": max_steps, "first_step": first_step, "largest_step": largest_step, "parallel": parallel},
+        )
+        self.model, n, count = model, model.states, len(shots)
+        self._kernel = loss_kernels.evaluate_parallel if parallel else loss_kernels.evaluate
+        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
+        gaps = np.stack([np.broadcast_to(x, (n,)) for x in (continuity, logarithmic)])
+        self.task.attach("continuity", gaps)
+        for name in ("initial", "initial_slopes", "gap_slopes"):
+            self.task.attach(name, np.zeros((count, n)))
+        self.task.attach("initial_tapes", np.zeros((count, model.tapes.get("initial", 0))))
+        self._attach_coordinates(coordinates, np.asarray(numbers, dtype=np.float64))
+        self._attach_shots(shots, columns)
+        lanes, total = min(count, LANES) if parallel else 1, self.task.arrays["numbers"].size
+        self.task.attach("slopes", np.zeros((lanes, total)))
+        self.task.set(slopes_size=total, lanes=lanes)
+        self.task.allocate(64)
+        self._address = self.task.address
+
+    def __reduce__(self):
+        positional, named = self._arguments
+        return _rebuild, (positional, named)
+
+    def _attach_coordinates(self, coordinates: Coordinates, numbers: np.ndarray) -> None:
+        model = self.model
+        scratch = np.zeros(model.storage - model.parameters)
+        self.task.attach("numbers", np.concatenate([numbers[: model.parameters], scratch, numbers[model.parameters :]]))
+        places = np.asarray(coordinates.places, dtype=np.int64)
+        places = np.where(places >= model.parameters, places + scratch.size, places)
+        table = runs(np.asarray(coordinates.codes), places)
+        self.task.attach("transforms", table, np.int64)
+        self.task.attach("affine", np.stack([coordinates.a, coordinates.b]))
+        self.task.attach("priors", np.stack([coordinates.mean, coordinates.precision]))
+        self.task.set(coordinates=len(places), runs=len(table))
+        self.size = len(places)
+        self.task.attach("theta", np.zeros(self.size))
+        self._theta = self.task.arrays["theta"]
+
+    def _attach_shots(self, shots: Sequence[Shot], columns: Sequence[Column]) -> None:
+        self.columns, self.shots = np.zeros(len(columns), COLUMN), np.zeros(len(shots), SHOT)
+        for record, column in zip(self.columns, columns):
+            record["code"] = CODES[column.likelihood]
+            record["mean"], record["scale"], record["constant"] = column.mean, column.scale, column.constant
+        data = np.concatenate([np.asarray(shot.data, dtype=np.float64) for shot in shots])
+        prepared = [prepare_data(CODES[column.likelihood], data[:, i]) for i, column in enumerate(columns)]
+        self.task.set(constant=sum(constant for _, constant in prepared))
+        self.task.attach("data", np.stack([values for values, _ in prepared], axis=1))
+        self.task.attach("times", np.concatenate([shot.times for shot in shots]))
+        first, inputs = 0, 0
+        self._inputs = np.concatenate([np.asarray(shot.inputs, dtype=np.float64) for shot in shots])
+        for record, shot in zip(self.shots, shots):
+            record["first"], record["rows"], record["start"] = first, len(shot.times), shot.start
+            record["free"], record["next"] = self.model.storage + shot.free, shot.next
+            record["inputs"] = self._inputs.ctypes.data + 8 * inputs
+            first, inputs = first + len(shot.times), inputs + len(shot.inputs)
+        self.task.refer("shots", self.shots)
+        self.task.refer("columns", self.columns)
+        self.task.set(rows=max(len(shot.times) for shot in shots), shot_count=len(shots), column_count=len(columns))
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient; infinity and zeros if a trajectory failed, for which see `shots`.
+
+        Args:
+            theta: The coordinates, a contiguous float64 array.
+        """
+        gradient = np.empty(self.size)
+        return self._evaluate(theta, gradient), gradient
+
+    def set_continuity(self, weights: np.ndarray | float) -> None:
+        """Change the weights of the gaps between shots, in place."""
+        self.task.arrays["continuity"][0] = weights
+
+    def value(self, theta: np.ndarray) -> float:
+        """Value alone, without keeping the steps."""
+        return self._evaluate(theta, _NOTHING)
+
+    def _evaluate(self, theta: np.ndarray, gradient: np.ndarray) -> float:
+        if theta.shape != self._theta.shape:
+            raise ValueError(f"`theta` has shape {theta.shape}; expected {self._theta.shape}.")
+        # One array of our own: the kernel is compiled for exactly one type of argument.
+        self._theta[:] = theta
+        while True:
+            value = self._kernel(self._address, gradient)
+            if value != math.inf or not (self.shots["status"] == FULL).any():
+                return value
+            self.task.allocate(2 * int(self.task.record["capacity"][0]))
+
+
+_NOTHING = np.zeros(0)
+
+
+def _rebuild(positional, named) -> Loss:
+    return Loss(*positional, **named)

@@ -1,0 +1,123 @@
+"""The kernels that Python calls for a fit: coordinates in, value and gradient out, on one thread or on several."""
+
+import math
+
+from numba import prange
+
+from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer, reordered
+from sciml.native.method import unpack
+from sciml.native.records import shot_of, task_at
+from sciml.native.trajectory import carve_lane, run_shot
+from sciml.native.transforms import backward, forward
+
+
+@device
+def begin(task):
+    """Numbers of the model from the coordinates, and the initial states of all shots."""
+    a, p, n = pointer(task.affine), pointer(task.numbers), task.states
+    forward(integer_pointer(task.transforms), task.runs, a, at(a, task.coordinates), pointer(task.theta), p)
+    if task.prepare != 0:
+        call(task.prepare, (p,))
+    for number in range(task.shot_count):
+        shot = shot_of(task, number)
+        free, y = at(p, shot.free), pointer(task.initial + 8 * number * n)
+        if task.initial_value != 0:
+            tape = pointer(task.initial_tapes + 8 * number * task.initial_tape)
+            call(task.initial_value, (shot.start, free, p, pointer(shot.inputs), tape, y))
+        else:
+            for m in range(n):
+                y[m] = free[m]
+
+
+@device
+def run_lane(task, lane, slopes):
+    """Work through one lane's contiguous part of the shots."""
+    gp = pointer(task.slopes + 8 * lane * task.slopes_size)
+    if slopes:
+        for i in range(task.slopes_size):
+            gp[i] = 0.0
+    method = unpack(pointer(task.method))
+    scratch = carve_lane(task, method, lane)
+    for number in range(lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes):
+        run_shot(task, number, scratch, method, gp, slopes)
+
+
+@reordered
+def squares(count, theta, mean, precision):
+    """Sum of precision * (theta - mean)**2."""
+    total = 0.0
+    for i in range(count):
+        total += precision[i] * (theta[i] - mean[i]) ** 2
+    return total
+
+
+@device
+def finish(task, gradient):
+    """Sum over shots and priors, in a fixed order; the gradient by the coordinates, if its array is not empty."""
+    k, theta, mean = task.coordinates, pointer(task.theta), pointer(task.priors)
+    precision = at(mean, k)
+    total = task.constant + 0.5 * squares(k, theta, mean, precision)
+    for number in range(task.shot_count):
+        total += shot_of(task, number).value
+    if gradient.size == 0:
+        return total if math.isfinite(total) else math.inf
+    if not math.isfinite(total):
+        gradient[:] = 0.0
+        return math.inf
+    slopes = pointer(task.slopes)
+    for lane in range(1, task.lanes):
+        other = at(slopes, lane * task.slopes_size)
+        for i in range(task.parameters):
+            slopes[i] += other[i]
+    for number in range(task.shot_count):
+        initial_back(task, number, slopes)
+    if task.initial_weights != 0:
+        call(task.initial_weights, (pointer(task.initial_tapes), task.shot_count, slopes))
+    scales = at(pointer(task.affine), k)
+    backward(integer_pointer(task.transforms), task.runs, scales, theta, slopes, gradient)
+    for i in range(k):
+        gradient[i] += precision[i] * (theta[i] - mean[i])
+    return total
+
+
+@device
+def initial_back(task, number, slopes):
+    """Carry the cotangent of one initial state to the free initial values, which several shots may share."""
+    n, shot = task.states, shot_of(task, number)
+    g, gap = pointer(task.initial_slopes + 8 * number * n), pointer(task.gap_slopes + 8 * number * n)
+    target = at(slopes, shot.free)
+    for m in range(n):
+        g[m] += gap[m]
+    if task.initial_value == 0:
+        for m in range(n):
+            target[m] += g[m]
+        return
+    p, u, result = pointer(task.numbers), pointer(shot.inputs), pointer(task.lane_floats)
+    tape = pointer(task.initial_tapes + 8 * number * task.initial_tape)
+    call(task.initial_vjp, (shot.start, at(p, shot.free), p, u, tape, g, result, slopes))
+    for m in range(task.free):
+        target[m] += result[m]
+
+
+@kernel
+def evaluate(address, gradient):
+    """Value of the fit whose task has this address; the gradient is written if its array is not empty."""
+    task = task_at(address)
+    begin(task)
+    for lane in range(task.lanes):
+        run_lane(task, lane, gradient.size > 0)
+    return finish(task, gradient)
+
+
+@kernel(parallel=True)
+def evaluate_parallel(address, gradient):
+    """Like `evaluate`, with the lanes spread over threads; the sums have the same order, so the result is the same.
+
+    The body of a `prange` loop must be one call: numba takes writes through pointers that the body itself makes for
+    dead code.
+    """
+    slopes = gradient.size > 0
+    begin(task_at(address))
+    for lane in prange(task_at(address).lanes):
+        run_lane(task_at(address), lane, slopes)
+    return finish(task_at(address), gradient)

@@ -1,0 +1,97 @@
+r"""What generated code must provide: C functions for a model's equations, and where to find them.
+
+All arrays are float64 and contiguous and arrive as plain pointers; sizes are literals of the generated code. `p` holds
+the scalar parameters, then the weights of all networks, then scratch that `prepare` fills; `u` the constants and input
+signals of one trajectory. A *routine* is a triple that serves as right-hand side, as observables or as initial state:
+
+    value(t, y, p, u, tape, out)         out = f(t, y, p, u); the tape row keeps what `vjp` needs
+    vjp(t, y, p, u, tape, g, gy, gp)     gy = (df/dy)^T g; adds (df/dp)^T g of the scalars to gp; finishes the tape row
+    weights(tapes, rows, gp)             adds the weight gradient of that many consecutive tape rows to gp
+
+Beside them stand `jacobian(t, y, p, u, J)` with J[i, j] = df_i/dy_j for stiff methods, and `prepare(p)`. A generated
+source starts with `PREAMBLE`, which names the decorators and elementary functions, and prefixes its functions by role:
+
+    @value
+    def field_value(t, y, p, u, tape, out):
+        out[0] = -p[0] * y[0]
+
+    @vjp
+    def field_vjp(t, y, p, u, tape, g, gy, gp):
+        gy[0] = -p[0] * g[0]
+        gp[0] -= y[0] * g[0]
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+
+from numba import cfunc, types
+
+from sciml.native.compilation import OPTIONS, POINTER, load_source
+
+ROLES = ("field", "observables", "initial")
+
+PREAMBLE = """\
+import math
+from sciml.native.activations import *
+from sciml.native.compilation import at, device
+from sciml.native.model import jacobian, prepare, value, vjp, weights
+from sciml.native.vectors import add_rows, multiply, update
+"""
+
+
+def _c_function(*arguments):
+    options = {key: value for key, value in OPTIONS.items() if key != "nogil"}
+    return cfunc(types.void(*arguments), cache=True, **options)
+
+
+value = _c_function(types.float64, *[POINTER] * 5)
+vjp = _c_function(types.float64, *[POINTER] * 7)
+weights = _c_function(POINTER, types.int64, POINTER)
+jacobian = _c_function(types.float64, *[POINTER] * 4)
+prepare = _c_function(POINTER)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Compiled equations and the sizes of their arrays; only the source and the sizes are pickled.
+
+    Args:
+        source: Generated source, from `PREAMBLE` on.
+        states: Number of states.
+        parameters: Length of a gradient `gp`: scalar parameters and weights.
+        storage: Length of `p`: parameters and scratch.
+        free: Number of free initial values of one trajectory.
+        outputs: Length of what each routine computes, by role. A role that is missing is the identity on the states.
+        tapes: Length of a tape row, by role; 0 where nothing is kept.
+    """
+
+    source: str
+    states: int
+    parameters: int
+    storage: int
+    free: int
+    outputs: dict[str, int] = field(default_factory=dict)
+    tapes: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def module(self) -> ModuleType:
+        """The loaded source; holding it keeps the machine code alive."""
+        return load_source(self.source)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "module"}
+
+    def address(self, name: str) -> int:
+        """Address of a C function of the module; 0 if it has none of that name."""
+        function = getattr(self.module, name, None)
+        return getattr(function, "address", 0)
+
+    def addresses(self) -> dict[str, int]:
+        """What a kernel needs to know of the model: fields of `task.TASK`."""
+        fields = {name: getattr(self, name) for name in ("states", "parameters", "storage", "free")}
+        for role in ROLES:
+            fields |= {f"{role}_{part}": self.address(f"{role}_{part}") for part in ("value", "vjp", "weights")}
+            fields[f"{role}_tape"] = self.tapes.get(role, 0)
+            fields[f"{role}_outputs"] = self.outputs.get(role, self.states)
+        return fields | {"jacobian": self.address("field_jacobian"), "prepare": self.address("prepare")}

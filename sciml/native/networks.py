@@ -1,0 +1,166 @@
+r"""Source code of multilayer perceptrons with literal sizes: forward, input gradient, weight gradient.
+
+A network of layer widths :math:`n_0, \dots, n_L` computes :math:`h_l = \sigma(W_l h_{l-1} + b_l)`, the last layer
+without :math:`\sigma`. Its weights lie in the flat vector in torch's order: weight as (out, in), then bias, layer
+after layer. One evaluation owns a section of the tape, which holds the inputs, the layers' outputs (before and after
+:math:`\sigma` where its derivative needs both) and the cotangents of all these.
+
+A product runs over rows of the matrix that it multiplies, so forward and backward want it in two layouts; and loads
+that cross a cache line cost double. `prepare` therefore copies each matrix once per loss, transposed and plain, to
+the start of a cache line, and tape sections start on one, too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from sciml.native.activations import ACTIVATIONS, Activation
+
+CACHE_LINE = 8
+
+
+def aligned(count: int) -> int:
+    """The count of numbers, rounded up to whole cache lines."""
+    return -(-count // CACHE_LINE) * CACHE_LINE
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where a layer keeps its numbers: the first four in `p`, the others in the tape section."""
+
+    inputs: int
+    outputs: int
+    activation: Activation
+    weight: int
+    bias: int
+    transposed: int
+    plain: int
+    source: int
+    raw: int
+    output: int
+    cotangent: int
+    source_cotangent: int
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """Layout of a network's weights and tape.
+
+    Args:
+        name: Prefix of the generated functions.
+        widths: Numbers of units from the input to the output.
+        activation: One of `ACTIVATIONS`; the last layer has none.
+        weights: Where the weights start in `p`.
+        copies: Where the copies that `prepare` makes start in `p`: behind all parameters, at a multiple of 8.
+    """
+
+    name: str
+    widths: tuple[int, ...]
+    activation: str
+    weights: int
+    copies: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum((n + 1) * m for n, m in zip(self.widths, self.widths[1:]))
+
+    @property
+    def scratch(self) -> int:
+        """Length of the copies that `prepare` makes."""
+        return sum(2 * aligned(n * m) for n, m in zip(self.widths, self.widths[1:]))
+
+    @property
+    def tape(self) -> int:
+        """Length of the tape section."""
+        kept = 2 if ACTIVATIONS[self.activation].keeps_input else 1
+        hidden = sum(map(aligned, self.widths[1:-1]))
+        return 2 * (aligned(self.widths[0]) + aligned(self.widths[-1])) + (kept + 1) * hidden
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layout of every layer."""
+        layers: list[Layer] = []
+        weight, copy, source, end = self.weights, self.copies, 0, 2 * aligned(self.widths[0])
+        source_cotangent = aligned(self.widths[0])
+        for i, (n, m) in enumerate(zip(self.widths, self.widths[1:])):
+            last = i == len(self.widths) - 2
+            activation = ACTIVATIONS["identity" if last else self.activation]
+            raw = end
+            output = raw + activation.keeps_input * aligned(m)
+            cotangent = output + aligned(m)
+            places = {"weight": weight, "bias": weight + n * m, "transposed": copy, "plain": copy + aligned(n * m)}
+            places |= {"source": source, "raw": raw, "output": output}
+            places |= {"cotangent": cotangent, "source_cotangent": source_cotangent}
+            layers.append(Layer(n, m, activation, **places))
+            weight, copy, end = weight + (n + 1) * m, copy + 2 * aligned(n * m), cotangent + aligned(m)
+            source, source_cotangent = output, cotangent
+        return tuple(layers)
+
+    @property
+    def output(self) -> int:
+        """Where the outputs are in the tape section; the inputs are at its start."""
+        return self.layers[-1].output
+
+    @property
+    def output_cotangent(self) -> int:
+        """Where the caller of the backward function leaves the cotangents of the outputs."""
+        return self.layers[-1].cotangent
+
+    @property
+    def input_cotangent(self) -> int:
+        """Where the backward function leaves the cotangents of the inputs."""
+        return self.layers[0].source_cotangent
+
+    def source(self) -> str:
+        """The generated functions; `row` is the start of the section in a tape (row).
+
+        `NAME_prepare(p)`, `NAME_forward(p, tape, row)`, `NAME_backward(p, tape, row)`, which leaves the layers'
+        cotangents in the tape, and `NAME_weights(tapes, rows, width, row, gp)`, which adds the weight gradient of
+        that many tape rows of `width` numbers.
+        """
+        parts = [self._prepare(), self._forward(), self._backward(), self._weights()]
+        return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+    def _prepare(self) -> Iterator[str]:
+        yield from ("@device", f"def {self.name}_prepare(p):")
+        for layer in self.layers:
+            n, m = layer.inputs, layer.outputs
+            yield f"    for i in range({n * m}):"
+            yield f"        p[{layer.plain} + i] = p[{layer.weight} + i]"
+            yield f"    for i in range({n}):"
+            yield f"        for o in range({m}):"
+            yield f"            p[{layer.transposed} + i * {m} + o] = p[{layer.weight} + o * {n} + i]"
+
+    def _forward(self) -> Iterator[str]:
+        yield from ("@device", f"def {self.name}_forward(p, tape, row):")
+        for layer in self.layers:
+            matrix, x = f"at(p, {layer.transposed})", f"at(tape, row + {layer.source})"
+            bias, y = f"at(p, {layer.bias})", f"at(tape, row + {layer.raw})"
+            yield f"    multiply({matrix}, {x}, {bias}, {y}, {layer.inputs}, {layer.outputs})"
+            if layer.activation != ACTIVATIONS["identity"]:
+                value = f"{layer.activation.value}(tape[row + {layer.raw} + m])"
+                yield f"    for m in range({layer.outputs}):"
+                yield f"        tape[row + {layer.output} + m] = {value}"
+
+    def _backward(self) -> Iterator[str]:
+        # A function of its own, with a count: a short loop of literal length is unrolled and then not vectorized.
+        slope = ACTIVATIONS[self.activation].slope
+        yield from ("@device", f"def {self.name}_slope(x, h, g, count):", "    for m in range(count):")
+        yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
+        yield from ("@device", f"def {self.name}_backward(p, tape, row):")
+        for layer, below in reversed(list(zip(self.layers, (None, *self.layers)))):
+            matrix, x = f"at(p, {layer.plain})", f"at(tape, row + {layer.cotangent})"
+            y = f"at(tape, row + {layer.source_cotangent})"
+            yield f"    multiply({matrix}, {x}, None, {y}, {layer.outputs}, {layer.inputs})"
+            if below is not None and below.activation != ACTIVATIONS["identity"]:
+                x, h = f"at(tape, row + {below.raw})", f"at(tape, row + {below.output})"
+                yield f"    {self.name}_slope({x}, {h}, {y}, {below.outputs})"
+
+    def _weights(self) -> Iterator[str]:
+        yield from ("@device", f"def {self.name}_weights(tapes, rows, width, row, gp):")
+        for layer in self.layers:
+            matrix, left = f"at(gp, {layer.weight})", f"at(tapes, row + {layer.cotangent})"
+            right = f"at(tapes, row + {layer.source})"
+            yield f"    update({matrix}, {left}, {right}, width, rows, {layer.outputs}, {layer.inputs})"
+            yield f"    add_rows(at(gp, {layer.bias}), {left}, width, rows, {layer.outputs})"

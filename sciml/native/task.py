@@ -1,0 +1,90 @@
+"""A record of the kernels together with the arrays whose addresses it holds."""
+
+import math
+
+import numpy as np
+
+from sciml.native.method import pack
+from sciml.native.model import Model
+from sciml.native.networks import CACHE_LINE
+from sciml.native.records import TASK
+from sciml.native.trajectory import lane_size
+from sciml.solvers.tableaus import Tableau
+
+
+def aligned_copy(array: np.ndarray) -> np.ndarray:
+    """A contiguous copy that starts on a cache line."""
+    memory = np.zeros(array.size + CACHE_LINE, array.dtype)
+    start = -memory.ctypes.data // array.itemsize % CACHE_LINE
+    copy = memory[start : start + array.size].reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+class Task:
+    """A record together with the arrays whose addresses it holds.
+
+    Args:
+        model: Compiled equations.
+        tableau: The method.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance, of all states or of each.
+        max_steps: Most steps, accepted and rejected, of one trajectory.
+        first_step: Length of the first step; chosen from the field if 0.
+        largest_step: Longest step.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tableau: Tableau,
+        rtol: float = 1e-6,
+        atol: float | np.ndarray = 1e-6,
+        max_steps: int = 10_000,
+        first_step: float = 0.0,
+        largest_step: float = math.inf,
+    ) -> None:
+        self.model, self.stages = model, tableau.stages
+        self.record = np.zeros(1, TASK)
+        self.arrays: dict[str, np.ndarray] = {}
+        self.set(**model.addresses())
+        self.set(rtol=rtol, max_steps=max_steps, first_step=first_step, largest_step=largest_step)
+        self.attach("method", pack(tableau))
+        self.attach("atol", np.broadcast_to(np.asarray(atol, dtype=np.float64), (model.states,)))
+
+    def set(self, **fields: float) -> None:
+        """Write fields of the record."""
+        for name, value in fields.items():
+            self.record[name] = value
+
+    @property
+    def address(self) -> int:
+        """What a kernel takes."""
+        return self.record.ctypes.data
+
+    def attach(self, name: str, array: np.ndarray, dtype: type = np.float64) -> None:
+        """Keep an aligned copy of an array, and its address in the record."""
+        self.refer(name, aligned_copy(np.asarray(array, dtype=dtype)))
+
+    def refer(self, name: str, array: np.ndarray) -> None:
+        """Keep an array itself, and its address in the record."""
+        self.arrays[name] = array
+        self.record[name] = array.ctypes.data
+
+    def allocate(self, capacity: int) -> None:
+        """Scratch for every lane, for trajectories of that many steps."""
+        record, tapes = self.record[0], self.model.tapes
+        size = lane_size(
+            self.model.states,
+            self.stages,
+            tapes.get("field", 0),
+            capacity,
+            int(record["rows"]),
+            int(record["observables_outputs"]),
+            tapes.get("observables", 0),
+        )
+        # A cache line more, so that two threads never write to the same one.
+        size = max(size, self.model.free) + CACHE_LINE
+        self.attach("lane_steps", np.zeros((record["lanes"], capacity)), np.int64)
+        self.attach("lane_floats", np.zeros((record["lanes"], size)))
+        self.set(lane_floats_size=size, capacity=capacity)

@@ -1,0 +1,179 @@
+r"""One trajectory of a fit: integration, misfit to its data, and the cotangents back to its initial state.
+
+A *shot* is one initial state with its own time grid, data and inputs. A long series cut into pieces (multiple
+shooting) is a chain of shots, whose gaps the continuity penalty
+:math:`\tfrac12 \sum_i w_i (T(y_i^{end}) - T(y_i^{next}))^2` closes, with T the identity or the logarithm.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from sciml.native.adjoint import pull_back
+from sciml.native.compilation import at, call, device, integer_pointer, pointer
+from sciml.native.explicit import SUCCESS, Path, after, carve_path, integrate, path_size
+from sciml.native.likelihood import misfit
+from sciml.native.networks import aligned
+from sciml.native.records import column_of, shot_of
+
+
+class Lane(NamedTuple):
+    """Scratch of the shots that one thread works through, one after the other, as pointers."""
+
+    path: Path
+    outputs: Any
+    cotangents: Any
+    predicted: Any
+    predicted_slopes: Any
+    tapes: Any
+    adjoint: Any
+
+
+def lane_size(states: int, stages: int, field_tape: int, capacity: int, rows: int, outputs: int, tape: int) -> int:
+    """How many floats a lane needs."""
+    stride = -(-states // 4) * 4
+    parts = (rows * stride, rows * stride, outputs, outputs, rows * tape, (stages + 3) * stride)
+    return path_size(states, stages, field_tape, capacity) + sum(map(aligned, parts))
+
+
+@device
+def carve_lane(task, method, lane):
+    """The scratch of a lane."""
+    reached = integer_pointer(task.lane_steps + 8 * lane * task.capacity)
+    memory = pointer(task.lane_floats + 8 * lane * task.lane_floats_size)
+    path, outputs = carve_path(reached, memory, task.states, method.stages, task.field_tape, task.capacity)
+    cotangents = after(outputs, task.rows * path.stride)
+    predicted = after(cotangents, task.rows * path.stride)
+    predicted_slopes = after(predicted, task.observables_outputs)
+    tapes = after(predicted_slopes, task.observables_outputs)
+    adjoint = after(tapes, task.rows * task.observables_tape)
+    return Lane(path, outputs, cotangents, predicted, predicted_slopes, tapes, adjoint)
+
+
+@device
+def measured(task, data):
+    """Whether any column of a row of data is there."""
+    seen = False
+    for column in range(task.column_count):
+        seen = seen or not math.isnan(data[column])
+    return seen
+
+
+@device
+def row_misfit(task, data, predicted, slopes):
+    """Negative log-likelihood of a row of data; its derivatives by the predictions go to `slopes`."""
+    for m in range(task.observables_outputs):
+        slopes[m] = 0.0
+    total = 0.0
+    for number in range(task.column_count):
+        column, z = column_of(task, number), data[number]
+        if math.isnan(z):
+            continue
+        s = predicted[column.scale] if column.scale >= 0 else 1.0
+        value, by_mean, by_scale = misfit(column.code, z, predicted[column.mean], s, column.constant)
+        total += value
+        slopes[column.mean] += by_mean
+        if column.scale >= 0:
+            slopes[column.scale] += by_scale
+    return total
+
+
+@device
+def compare(task, shot, p, u, lane, gp, slopes):
+    """Misfit of the states in `lane.outputs` to the data; its cotangents go to `lane.cotangents`.
+
+    Args:
+        task: Record of the fit.
+        shot: Record of the shot.
+        p: Pointer to the parameters.
+        u: Pointer to the inputs.
+        lane: Scratch.
+        gp: Pointer to the gradient by the parameters, which is added to.
+        slopes: Whether the gradient is wanted.
+
+    Returns:
+        The negative log-likelihood.
+    """
+    n, stride, width = task.states, lane.path.stride, task.observables_tape
+    times = pointer(task.times + 8 * shot.first)
+    data = pointer(task.data + 8 * shot.first * task.column_count)
+    total, seen = 0.0, 0
+    for row in range(shot.rows):
+        y, gy, z = at(lane.outputs, row * stride), at(lane.cotangents, row * stride), at(data, row * task.column_count)
+        for m in range(stride):
+            gy[m] = 0.0
+        if not measured(task, z):
+            continue
+        tape = at(lane.tapes, seen * width)
+        seen += 1
+        if task.observables_value != 0:
+            call(task.observables_value, (times[row], y, p, u, tape, lane.predicted))
+            total += row_misfit(task, z, lane.predicted, lane.predicted_slopes)
+        else:
+            total += row_misfit(task, z, y, lane.predicted_slopes)
+        if slopes and task.observables_value != 0:
+            call(task.observables_vjp, (times[row], y, p, u, tape, lane.predicted_slopes, gy, gp))
+        elif slopes:
+            for m in range(n):
+                gy[m] = lane.predicted_slopes[m]
+    if slopes and task.observables_weights != 0 and seen > 0:
+        call(task.observables_weights, (lane.tapes, seen, gp))
+    return total
+
+
+@device
+def close_gap(task, end, end_slopes, initial, gap_slopes):
+    """Continuity penalty between the end of a shot and the initial state of the next; adds to both cotangents."""
+    weights = pointer(task.continuity)
+    logarithmic = at(weights, task.states)
+    total = 0.0
+    for m in range(task.states):
+        weight, a, b, da, db = weights[m], end[m], initial[m], 1.0, 1.0
+        gap_slopes[m] = 0.0
+        if weight == 0.0:
+            continue
+        if logarithmic[m] != 0.0:
+            da, db = 1.0 / a, 1.0 / b
+            a, b = math.log(a), math.log(b)
+        total += 0.5 * weight * (a - b) ** 2
+        end_slopes[m] += weight * (a - b) * da
+        gap_slopes[m] = -weight * (a - b) * db
+    return total
+
+
+@device
+def run_shot(task, number, lane, method, gp, slopes):
+    """Value of one shot; with `slopes`, its gradient too. Status, steps and time reached go to its record.
+
+    Args:
+        task: Record of the fit.
+        number: Of the shot.
+        lane: Scratch.
+        method: Coefficients.
+        gp: Pointer to the gradient by the parameters, which is added to.
+        slopes: Whether the gradient is wanted.
+    """
+    n, shot, path = task.states, shot_of(task, number), lane.path
+    start, rows = shot.start, shot.rows
+    p, u, times = pointer(task.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+    initial = pointer(task.initial + 8 * number * n)
+    for m in range(n):
+        path.states[m] = initial[m]
+    keep = 1 if slopes else 0
+    status, steps, reached = integrate(task, method, start, times, rows, p, u, path, lane.outputs, keep)
+    shot.status, shot.steps, shot.reached, shot.value = status, steps, reached, math.inf
+    if status != SUCCESS:
+        return
+    value = compare(task, shot, p, u, lane, gp, slopes)
+    if shot.next >= 0:
+        end = (rows - 1) * path.stride
+        following, gap = task.initial + 8 * shot.next * n, task.gap_slopes + 8 * shot.next * n
+        end_state, end_slopes = at(lane.outputs, end), at(lane.cotangents, end)
+        value += close_gap(task, end_state, end_slopes, pointer(following), pointer(gap))
+    if not math.isfinite(value):
+        return
+    shot.value = value
+    if slopes:
+        pull_back(task, method, start, times, rows, lane.cotangents, p, u, path, steps, gp, lane.adjoint)
+        initial_slopes = pointer(task.initial_slopes + 8 * number * n)
+        for m in range(n):
+            initial_slopes[m] = lane.adjoint[m]
