@@ -204,14 +204,16 @@ def columns_of(
             if slope.has(*coefficients):
                 name = library.functions[library.terms[k].function]
                 raise ModelError(f"`{name}` does not stand linearly in the equation of `{system.states[i]}`.")
-            linear[:, i, k] = _evaluate(symbols, slope.subs(fixed), arguments)
-        known[:, i] = _evaluate(symbols, rhs.subs(dict.fromkeys(coefficients, 0)).subs(fixed), arguments)
+            what = f"the library term `{library.terms[k].expression}`"
+            linear[:, i, k] = _evaluate(symbols, slope.subs(fixed), arguments, what)
+        what = f"the known part of the equation of `{system.states[i]}`"
+        known[:, i] = _evaluate(symbols, rhs.subs(dict.fromkeys(coefficients, 0)).subs(fixed), arguments, what)
     return known, linear
 
 
-def _evaluate(symbols, expression, arguments) -> np.ndarray:
+def _evaluate(symbols, expression, arguments, what: str) -> np.ndarray:
     with np.errstate(all="ignore"):
         values = np.asarray(sp.lambdify(symbols, expression, "numpy")(*arguments))
     if np.iscomplexobj(values) or not np.isfinite(values).all():
-        raise ModelError(f"the library term `{expression}` is not finite and real on the states that were visited.")
+        raise ModelError(f"{what} is not finite and real on the states that were visited.")
     return np.broadcast_to(values.astype(float), arguments[0].shape)

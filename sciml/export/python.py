@@ -7,12 +7,23 @@ from pathlib import Path
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
+from sympy.printing.codeprinter import PrintMethodNotImplementedError
 from sympy.printing.numpy import NumPyPrinter
 
 from sciml.errors import ModelError, quoted
+from sciml.lowering.program import rewritten
 from sciml.storage import write_atomically
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
+
+RESERVED = ("functools", "math", "numpy", "parameters", "state")
+
+
+class _Printer(NumPyPrinter):
+    """NumPy's functions by their full names, and numbers to the last digit."""
+
+    def _print_Float(self, expr):
+        return repr(float(expr))
 
 
 def python(system: System, path: str | Path | None = None) -> str:
@@ -46,15 +57,16 @@ def python(system: System, path: str | Path | None = None) -> str:
 
 
 def _lines(system: System) -> list[str]:
-    printer = NumPyPrinter({"fully_qualified_modules": True, "allow_unknown_functions": False})
+    printer = _Printer({"fully_qualified_modules": True})
     states, parameters = list(map(str, system.states)), system.parameters
-    rates = [printer.doprint(rhs) for rhs in system.equations.values()]
-    observed = [printer.doprint(value) for value in system.observed.values()]
+    rates = [_printed(printer, rhs) for rhs in system.equations.values()]
+    observed = [_printed(printer, value) for value in system.observed.values()]
+    modules = sorted({"numpy", *printer.module_imports})
     initial = _initial(system)
     unpack = [f"    {_names(states)} = state"]
     unpack += [f"    {_names(map(str, parameters))} = parameters"] if parameters else []
     equations = [f"    {x}' = {rhs}" for x, rhs in system.equations.items()]
-    lines = ['"""Differential equations:', "", *equations, '"""', "", "import numpy", ""]
+    lines = ['"""Differential equations:', "", *equations, '"""', "", *(f"import {module}" for module in modules), ""]
     lines += [f"STATES = ({_quoted(states)},)"]
     values = ", ".join(f'"{x}": {p.value!r}' for x, p in parameters.items())
     lines += [f"PARAMETERS = {{{values}}}"]
@@ -73,6 +85,13 @@ def _lines(system: System) -> list[str]:
         ]
         lines += [*unpack, f"    return numpy.array([{', '.join(observed)}])"]
     return lines
+
+
+def _printed(printer: NumPyPrinter, expression: sp.Expr) -> str:
+    try:
+        return printer.doprint(rewritten(expression))
+    except PrintMethodNotImplementedError as error:
+        raise ModelError(f"`{expression}` cannot be written for NumPy: {str(error).splitlines()[0]}.") from error
 
 
 def _initial(system: System) -> list[float] | None:
@@ -102,13 +121,5 @@ def _check(system: System) -> None:
         )
     for symbol in (*system.states, *system.parameters, *system.observed, system.time):
         name = str(symbol)
-        if not name.isidentifier() or keyword.iskeyword(name) or name in ("numpy", "state", "parameters"):
+        if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED:
             raise ModelError(f"`{name}` cannot be a name in the exported Python: rename the symbol before exporting.")
-    unknown = {f.func.__name__ for e in formulas for f in e.atoms(sp.Function) if not _printable(f)}
-    if unknown:
-        raise ModelError(f"{quoted(sorted(unknown))} cannot be written for NumPy.")
-
-
-def _printable(function: sp.Function) -> bool:
-    known = NumPyPrinter()
-    return hasattr(known, f"_print_{function.func.__name__}") or function.func.__name__ in known.known_functions

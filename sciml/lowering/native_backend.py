@@ -6,7 +6,7 @@ derivatives, every network call through its generated backward function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -15,6 +15,7 @@ from sympy.printing.pycode import AbstractPythonCodePrinter
 
 from sciml.errors import ModelError
 from sciml.lowering.program import Assign, Call, Program
+from sciml.native.jets import Jet, closure
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
 
@@ -165,6 +166,29 @@ class Layout:
     width: int
 
 
+class _Evaluation:
+    """One network call: which generated code computes it, and where its numbers lie in the tape section."""
+
+    def __init__(self, network: Perceptron, call: Call):
+        self.network, self.call = network, call
+        wanted = [output.derivative for output in call.outputs]
+        if any(len(derivative) > 2 for derivative in wanted):
+            raise ModelError("derivatives of learned functions are native up to second order")
+        self.indices = closure(wanted) if any(wanted) else ((),)
+        name = "_".join(["jet", *("".join(map(str, index)) for index in self.indices[1:])])
+        self.code = Jet(network, f"{network.name}_{name}", self.indices) if any(wanted) else network
+
+    @property
+    def tape(self) -> int:
+        return self.code.tape
+
+    def output(self, index: tuple[int, ...]) -> int:
+        return self.code.output(index) if isinstance(self.code, Jet) else self.code.output
+
+    def output_cotangent(self, index: tuple[int, ...]) -> int:
+        return self.code.output_cotangent(index) if isinstance(self.code, Jet) else self.code.output_cotangent
+
+
 class _Routine:
     """Writes value, vjp and weights of one Program."""
 
@@ -175,18 +199,23 @@ class _Routine:
         self.program = program
         self.printer = NumbaPrinter()
         self.calls = [step for step in self.steps if isinstance(step, Call)]
+        self.evaluations = [_Evaluation(networks[call.network], call) for call in self.calls]
         starts, end = [], 0
-        for call in self.calls:
+        for evaluation in self.evaluations:
             starts.append(end)
-            end += aligned(networks[call.network].tape)
+            end += aligned(evaluation.tape)
         width = aligned(end + program.temporaries)
         self.layout = Layout(tuple(starts), end, width)
 
     def source(self) -> str:
-        parts = [self._value(), self._vjp()]
+        parts = [*(jet.source().splitlines() for jet in self.jets()), self._value(), self._vjp()]
         if self.calls:
             parts.append(self._weights())
         return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+    def jets(self) -> list[Jet]:
+        """The derivative functions that this routine calls, each once."""
+        return list({e.code.name: e.code for e in self.evaluations if isinstance(e.code, Jet)}.values())
 
     def _print(self, expression: sp.Expr) -> str:
         return _local(self.printer.doprint(expression))
@@ -195,7 +224,7 @@ class _Routine:
         lines = ["@value", f"def {self.role}_value(t, y, p, u, tape, out):"]
         place = self.layout.temporaries
         number = 0
-        calls = iter(zip(self.calls, self.layout.sections))
+        calls = iter(zip(self.evaluations, self.layout.sections))
         for step in self.steps:
             if isinstance(step, Assign):
                 name = _local(step.target.name)
@@ -207,20 +236,20 @@ class _Routine:
         lines += [f"    out[{k}] = {self._print(result)}" for k, result in enumerate(self.results)]
         return lines
 
-    def _forward(self, call: Call, row: int) -> list[str]:
-        network = self.networks[call.network]
-        lines = [f"    tape[{row + i}] = {self._print(x)}" for i, x in enumerate(call.inputs)]
-        lines.append(f"    {network.name}_forward(p, tape, {row})")
-        return lines + self._outputs(call, row)
+    def _forward(self, evaluation: _Evaluation, row: int) -> list[str]:
+        lines = [f"    tape[{row + i}] = {self._print(x)}" for i, x in enumerate(evaluation.call.inputs)]
+        return [*lines, f"    {evaluation.code.name}_forward(p, tape, {row})", *self._outputs(evaluation, row)]
 
-    def _outputs(self, call: Call, row: int) -> list[str]:
-        network = self.networks[call.network]
-        return [f"    {_local(o.target.name)} = tape[{row + network.output + o.index}]" for o in call.outputs]
+    def _outputs(self, evaluation: _Evaluation, row: int) -> list[str]:
+        return [
+            f"    {_local(o.target.name)} = tape[{row + evaluation.output(o.derivative) + o.index}]"
+            for o in evaluation.call.outputs
+        ]
 
     def _vjp(self) -> list[str]:
         lines = ["@vjp", f"def {self.role}_vjp(t, y, p, u, tape, g, gy, gp):"]
         number = 0
-        calls = iter(zip(self.calls, self.layout.sections))
+        calls = iter(zip(self.evaluations, self.layout.sections))
         for step in self.steps:
             if isinstance(step, Assign):
                 lines.append(f"    {_local(step.target.name)} = tape[{self.layout.temporaries + number}]")
@@ -237,11 +266,11 @@ class _Routine:
 
         for k in range(len(self.results)):
             send(f"g[{k}]", k)
-        rows = iter(reversed(self.layout.sections))
+        rows = iter(reversed(list(zip(self.evaluations, self.layout.sections))))
         for index in reversed(range(len(self.steps))):
             step = self.steps[index]
             if isinstance(step, Call):
-                lines += self._backward(step, next(rows), received)
+                lines += self._backward(*next(rows), received)
             elif step.target.name in received:
                 name = f"b_{_local(step.target.name)}"
                 lines.append(f"    {name} = {' + '.join(received[step.target.name])}")
@@ -265,23 +294,24 @@ class _Routine:
         values = iter(reduced)
         return shared, [[(symbol, next(values)) for symbol, _ in row] for row in pairs]
 
-    def _backward(self, call: Call, row: int, received: dict[str, list[str]]) -> list[str]:
-        network = self.networks[call.network]
-        targets = {output.index: output.target.name for output in call.outputs}
+    def _backward(self, evaluation: _Evaluation, row: int, received: dict[str, list[str]]) -> list[str]:
+        targets = {(o.derivative, o.index): o.target.name for o in evaluation.call.outputs}
         lines = []
-        for j in range(network.widths[-1]):
-            value = " + ".join(received.get(targets.get(j, ""), ["0.0"]))
-            lines.append(f"    tape[{row + network.output_cotangent + j}] = {value}")
-        lines.append(f"    {network.name}_backward(p, tape, {row})")
-        for i, x in enumerate(call.inputs):
+        for index in evaluation.indices:
+            place = row + evaluation.output_cotangent(index)
+            for j in range(evaluation.network.widths[-1]):
+                value = " + ".join(received.get(targets.get((index, j), ""), ["0.0"]))
+                lines.append(f"    tape[{place + j}] = {value}")
+        lines.append(f"    {evaluation.code.name}_backward(p, tape, {row})")
+        for i, x in enumerate(evaluation.call.inputs):
             if x.is_Symbol:
-                received.setdefault(x.name, []).append(f"tape[{row + network.input_cotangent + i}]")
+                received.setdefault(x.name, []).append(f"tape[{row + evaluation.code.input_cotangent + i}]")
         return lines
 
     def _weights(self) -> list[str]:
         lines = ["@weights", f"def {self.role}_weights(tapes, rows, gp):"]
-        for call, row in zip(self.calls, self.layout.sections):
-            lines.append(f"    {self.networks[call.network].name}_weights(tapes, rows, {self.layout.width}, {row}, gp)")
+        for evaluation, row in zip(self.evaluations, self.layout.sections):
+            lines.append(f"    {evaluation.code.name}_weights(tapes, rows, {self.layout.width}, {row}, gp)")
         return lines
 
 
@@ -313,7 +343,7 @@ def native_model(
         free: Number of free initial values of one trajectory.
 
     Raises:
-        ModelError: A function without native form, or a derivative of a network.
+        ModelError: A function without native form, or a derivative of a network beyond the second.
     """
     scalars = programs["field"].parameters
     perceptrons, start = [], scalars
@@ -325,8 +355,6 @@ def native_model(
     for network in perceptrons:
         placed.append(Perceptron(network.name, network.widths, network.activation, network.weights, copies))
         copies += aligned(network.scratch)
-    for program in programs.values():
-        _check(program.steps)
     routines = {role: _Routine(role, program, placed) for role, program in programs.items()}
     parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]
     if placed:
@@ -340,9 +368,3 @@ def native_model(
         outputs={role: len(program.results) for role, program in programs.items()},
         tapes={role: routine.layout.width for role, routine in routines.items()},
     )
-
-
-def _check(steps: Iterable[Assign | Call]) -> None:
-    for step in steps:
-        if isinstance(step, Call) and any(output.derivative for output in step.outputs):
-            raise ModelError("derivatives of learned functions are not native yet")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
@@ -75,8 +77,8 @@ def lower(system: System, expressions: Iterable[sp.Expr], inputs: Sequence[sp.Sy
     r"""Lower expressions in a System's symbols to a Program.
 
     Learned functions become network calls; their derivatives, :math:`\partial^k f/\partial x_i \cdots`, become
-    outputs of the same call. Factors and scales of an `MLP` are carried out symbolically first, so networks see
-    scaled arguments only and the chain rule is SymPy's.
+    outputs of the same call. Factors and scales of an `MLP` are carried out around the calls, so networks see
+    scaled arguments only.
 
     Args:
         system: Gives parameters, networks and time their slots.
@@ -89,7 +91,7 @@ def lower(system: System, expressions: Iterable[sp.Expr], inputs: Sequence[sp.Sy
     inputs = tuple(system.states) if inputs is None else tuple(inputs)
     slots = {x: slot("y", i) for i, x in enumerate(inputs)}
     slots |= {x: slot("p", i) for i, x in enumerate(system.parameters)} | {system.time: TIME}
-    plain = [with_plain_networks(system, rewritten(sp.sympify(e))).xreplace(slots) for e in expressions]
+    plain = [rewritten(sp.sympify(e)).xreplace(slots) for e in expressions]
     calls = _Calls(system)
     results = [calls.replace(expression) for expression in plain]
     return Program(
@@ -109,8 +111,13 @@ REWRITES = {
     sp.sech: lambda x: 1 / sp.cosh(x),
     sp.csch: lambda x: 1 / sp.sinh(x),
     sp.coth: lambda x: 1 / sp.tanh(x),
-    sp.sinc: lambda x: sp.Piecewise((1, sp.Eq(x, 0)), (sp.sin(x) / x, True)),
+    # (sin x + [x = 0]) / (x + [x = 0]): value 1 and slope 0 at zero, without a branch that divides by zero.
+    sp.sinc: lambda x: (sp.sin(x) + _is_zero(x)) / (x + _is_zero(x)),
 }
+
+
+def _is_zero(x: sp.Expr) -> sp.Expr:
+    return sp.Piecewise((1, sp.Eq(x, 0)), (0, True))
 
 
 def rewritten(expression: sp.Expr) -> sp.Expr:
@@ -120,53 +127,26 @@ def rewritten(expression: sp.Expr) -> sp.Expr:
     return expression
 
 
-def with_plain_networks(system: System, expression: sp.Expr) -> sp.Expr:
-    """The expression with every learned function written as factor × scale × function(arguments / scales)."""
-    for group, network in system.learned.items():
-        if not isinstance(network, MLP):
-            continue
-        for j, function in enumerate(group):
-            wrapped = _wrapped(system, function, j, network)
-            if wrapped is not None and expression.has(function):
-                expression = expression.replace(function, wrapped).doit()
-    return expression
-
-
-def _wrapped(system: System, function, j: int, mlp: MLP):
-    factor = mlp.factors[j] if mlp.factors else None
-    inner = mlp.input_scale or ()
-    outer = mlp.output_scale[j] if mlp.output_scale else 1.0
-    if factor is None and outer == 1.0 and all(s == 1.0 for s in inner):
-        return None
-    position = None if factor is None else _position(system, function, factor)
-
-    def wrapped(*arguments):
-        scaled = [a / sp.Float(s) if s != 1.0 else a for a, s in zip(arguments, inner)] if inner else arguments
-        value = function(*scaled) if outer == 1.0 else sp.Float(outer) * function(*scaled)
-        return value if position is None else arguments[position] * value
-
-    return wrapped
-
-
-def _position(system: System, function, factor: sp.Symbol) -> int:
-    positions = {call.args.index(factor) for call in system.calls(function) if factor in call.args}
-    if len(positions) != 1:
-        raise ModelError(f"factor `{factor}` must be the same argument in every call of `{function}`.")
-    return positions.pop()
-
-
 class _Calls:
     """Collects the network calls of expressions and stands slots `n[...]` in for them."""
 
     def __init__(self, system: System):
         self.places = {f: (k, j) for k, group in enumerate(system.learned) for j, f in enumerate(group)}
+        # Modules of the user have neither factors nor scales.
+        self.networks = [network if isinstance(network, MLP) else MLP() for network in system.learned.values()]
+        self.factors = {
+            function: _position(system, function, factor)
+            for group, network in zip(system.learned, self.networks)
+            for function, factor in zip(group, network.factors or ())
+            if factor is not None
+        }
         self.outputs: dict[tuple[int, tuple], dict[tuple[int, tuple], sp.Symbol]] = {}
         self.count = 0
 
     def replace(self, expression: sp.Expr) -> sp.Expr:
         """The expression with learned functions and their derivatives replaced by slots, innermost first."""
         if isinstance(expression, AppliedUndef):
-            return self._slot(expression.func, expression.args, ())
+            return self._value(expression.func, expression.args, ())
         if isinstance(expression, sp.Derivative):
             return self._derivative(expression, {})
         if isinstance(expression, sp.Subs):
@@ -181,7 +161,9 @@ class _Calls:
 
     def _derivative(self, derivative: sp.Derivative, point: dict) -> sp.Expr:
         call = derivative.expr
-        if not isinstance(call, AppliedUndef) or any(call.args.count(v) != 1 for v in derivative.variables):
+        if not isinstance(call, AppliedUndef) or any(
+            call.args.count(v) != 1 or sum(argument.has(v) for argument in call.args) != 1 for v in derivative.variables
+        ):
             carried_out = derivative.doit().subs(point)
             if carried_out.has(derivative):
                 raise ModelError(
@@ -189,16 +171,45 @@ class _Calls:
                 )
             return self.replace(carried_out)
         indices = tuple(sorted(call.args.index(v) for v in derivative.variables))
-        return self._slot(call.func, tuple(argument.subs(point) for argument in call.args), indices)
+        return self._value(call.func, tuple(argument.subs(point) for argument in call.args), indices)
 
-    def _slot(self, function, arguments, derivative: tuple[int, ...]) -> sp.Symbol:
+    def _value(self, function, arguments, derivative: tuple[int, ...]) -> sp.Expr:
+        r"""A derivative of :math:`f(x) = g \, s^{out} N(x / s^{in})`, whose factor g is one of the arguments."""
         network, index = self.places[function]
-        key = (network, tuple(self.replace(argument) for argument in arguments))
-        wanted = self.outputs.setdefault(key, {})
+        mlp = self.networks[network]
+        inner = mlp.input_scale or (1.0,) * len(arguments)
+        outer = mlp.output_scale[index] if mlp.output_scale else 1.0
+        arguments = tuple(self.replace(argument) for argument in arguments)
+        scaled = tuple(a if s == 1.0 else a / sp.Float(s) for a, s in zip(arguments, inner))
+
+        def slope(indices: tuple[int, ...]) -> sp.Expr:
+            scale = outer / math.prod(inner[i] for i in indices)
+            return (1 if scale == 1.0 else sp.Float(scale)) * self._slot(network, scaled, index, indices)
+
+        if function not in self.factors:
+            return slope(derivative)
+        # Leibniz: of the derivatives by the factor, at most one falls on the factor.
+        factor = self.factors[function]
+        value = arguments[factor] * slope(derivative)
+        if factor in derivative:
+            rest = list(derivative)
+            rest.remove(factor)
+            value += derivative.count(factor) * slope(tuple(rest))
+        return value
+
+    def _slot(self, network: int, arguments: tuple[sp.Expr, ...], index: int, derivative: tuple[int, ...]) -> sp.Symbol:
+        wanted = self.outputs.setdefault((network, arguments), {})
         if (index, derivative) not in wanted:
             wanted[index, derivative] = slot("n", self.count)
             self.count += 1
         return wanted[index, derivative]
+
+
+def _position(system: System, function, factor: sp.Symbol) -> int:
+    positions = {call.args.index(factor) for call in system.calls(function) if factor in call.args}
+    if len(positions) != 1:
+        raise ModelError(f"factor `{factor}` must be the same argument in every call of `{function}`.")
+    return positions.pop()
 
 
 def _schedule(calls: _Calls, results: list[sp.Expr]) -> list[Assign | Call]:
@@ -207,10 +218,11 @@ def _schedule(calls: _Calls, results: list[sp.Expr]) -> list[Assign | Call]:
     `results` is rewritten in place in terms of the temporaries.
     """
     keys = list(calls.outputs)
-    inputs = [argument for _, arguments in keys for argument in arguments]
+    # Constants become numbers first: a shared sqrt(2) is no subexpression to compute at run time.
+    inputs = [as_float(argument) for _, arguments in keys for argument in arguments]
     numbers = iter(range(10**9))
     names = (slot("c", i) for i in numbers)
-    shared, reduced = sp.cse([*inputs, *results], symbols=names, order="none")
+    shared, reduced = sp.cse([*inputs, *map(as_float, results)], symbols=names, order="none")
     pending: list[Assign | Call] = [Assign(target, expression) for target, expression in shared]
     results[:] = [as_float(e) for e in reduced[len(inputs) :]]
     position = 0
@@ -271,9 +283,9 @@ def _renumbered(steps: list[Assign | Call], results: list[sp.Expr]) -> list[Assi
     return renamed
 
 
-def as_float(expression: sp.Expr) -> sp.Expr:
+def as_float(expression: Any) -> Any:
     """The expression with its constant parts evaluated to float64 once; integer and half powers stay exact."""
-    if expression.is_number:
+    if isinstance(expression, sp.Expr) and expression.is_number:
         if expression.is_Integer and abs(int(expression)) < 2**53:
             return expression
         value = expression.evalf(20)
@@ -284,6 +296,5 @@ def as_float(expression: sp.Expr) -> sp.Expr:
         return expression
     if expression.is_Pow and expression.exp.is_Rational and (2 * expression.exp).is_Integer:
         return sp.Pow(as_float(expression.base), expression.exp, evaluate=False)
-    # Conditions of a Piecewise are no Expr; their comparisons are left exact.
-    arguments = [as_float(a) if isinstance(a, sp.Expr) else a for a in expression.args]
+    arguments = [as_float(argument) for argument in expression.args]
     return expression.func(*arguments, evaluate=False) if expression.is_Pow else expression.func(*arguments)

@@ -196,7 +196,7 @@ class Problem:
     @property
     def noise_parameters(self) -> tuple[sp.Symbol, ...]:
         """Symbols of the noise levels that were not declared and are therefore fitted."""
-        return tuple(s for s in self.system.parameters if str(s).startswith("noise_"))
+        return tuple(m.scale for column, m in self.noise.items() if str(m.scale) == f"noise_{column}")
 
 
 def _declared_noise(system: System, noise: Mapping | None, experiments: tuple[Experiment, ...]):

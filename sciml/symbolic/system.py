@@ -216,6 +216,7 @@ class System:
             declarations: As for `System`.
 
         Example:
+            >>> from sciml import MLP
             >>> q, p = sp.symbols("q p", real=True)
             >>> System.from_hamiltonian(p**2 / 2 + sp.Function("V")(q), {q: p}, learned={sp.Function("V"): MLP()})
             System(q' = p, p' = -Derivative(V(q), q))
