@@ -114,7 +114,7 @@ def _residuals(axes: Axes, fit: Fit, experiment: int) -> None:
     parameters = fit.problem.system.with_parameters(fit.estimates).parameters
     values = {symbol: parameter.value for symbol, parameter in parameters.items()}
     for k, name in enumerate(residuals.columns):
-        level = float(fit.problem.noise[name].scale.subs(values))
+        level = float(fit.problem.likelihoods[name].scale.subs(values))
         axes.plot(residuals.index, residuals[name] / level, "o-", ms=3, lw=0.7, color=_color(k), label=name)
     axes.axhline(0.0, color="0.6", lw=0.8)
     _finish(axes, str(fit.problem.system.time), "residual / noise level")

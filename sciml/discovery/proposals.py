@@ -55,7 +55,7 @@ def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
         for i, name in enumerate(names):
             seen = experiment.measures(name)
             measured[::points, i] = experiment.column(name) if seen else states[::points, i]
-            logarithmic = isinstance(problem.noise.get(name), LogNormal)
+            logarithmic = isinstance(problem.likelihoods.get(name), LogNormal)
             weights[:, i] = 1 / states[:, i] if logarithmic else 1 / problem.sizes[i]
         slopes = _parameter_columns(fit, library, times, states)
         paths.append(Path(times, states, rates, known, linear, slopes, weights, measured))

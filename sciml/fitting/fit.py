@@ -169,7 +169,7 @@ class Fit:
         measured = self._experiment(experiment)
         model = self.simulate(experiment=experiment).to_frame()
         columns = {
-            name: residuals(self.problem.noise[name], measured.column(name), model[name].to_numpy())
+            name: residuals(self.problem.likelihoods[name], measured.column(name), model[name].to_numpy())
             for name in measured.columns
         }
         return pd.DataFrame(columns, index=pd.Index(measured.times, name=str(self.problem.system.time)))

@@ -46,7 +46,7 @@ def save(fit: Fit, path: str | Path) -> Path:
         "system": tree,
         "experiments": [experiment.name for experiment in problem.experiments],
         "columns": list(problem.columns),
-        "noise": {name: encode_noise(model) for name, model in problem.noise.items()},
+        "noise": {name: encode_noise(model) for name, model in problem.likelihoods.items()},
         "solver": _encode_option(problem.solver),
         "gradients": _encode_option(problem.gradients),
         "rtol": problem.rtol,

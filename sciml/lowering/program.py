@@ -122,9 +122,10 @@ def _is_zero(x: sp.Expr) -> sp.Expr:
 
 def rewritten(expression: sp.Expr) -> sp.Expr:
     """The expression without the functions of `REWRITES`."""
+    result: Any = expression
     for function, form in REWRITES.items():
-        expression = expression.replace(function, form)
-    return expression
+        result = result.replace(function, form)
+    return result
 
 
 class _Calls:

@@ -92,7 +92,7 @@ class TorchPrinter(AbstractPythonCodePrinter):
     def _print_Mod(self, expr):
         return f"torch.remainder({self._print(expr.args[0])}, {self._print(expr.args[1])})"
 
-    def _print_Piecewise(self, expr):
+    def _print_Piecewise(self, expr) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         text = "float('nan')"
         for value, condition in reversed(expr.args):
             text = self._print(value) if condition == sp.true else self._where(condition, value, text)

@@ -112,7 +112,7 @@ class NativeEvaluator:
         ]
         count = len(problem.columns)
         columns = [
-            native.Column("lognormal" if isinstance(problem.noise[c], LogNormal) else "normal", k, count + k)
+            native.Column("lognormal" if isinstance(problem.likelihoods[c], LogNormal) else "normal", k, count + k)
             for k, c in enumerate(problem.columns)
         ]
         self._continuity = 0.0

@@ -58,6 +58,7 @@ class Problem:
         system: The System with the noise levels to be fitted added to its parameters, and scales of its networks
             taken from the data.
         experiments: The measurements as arrays.
+        likelihoods: Noise model of every column, levels that were left open named `noise_COLUMN`.
 
     Raises:
         ModelError, DataError: What in the model, the data or the noise does not fit together.
@@ -85,6 +86,7 @@ class Problem:
     max_steps: int = 10_000
     backend: str = "auto"
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
+    likelihoods: dict[str, Normal | LogNormal] = field(init=False, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.system, System):
@@ -92,14 +94,14 @@ class Problem:
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
         experiments = read_experiments(self.data, names)
         object.__setattr__(self, "experiments", experiments)
-        noise, parameters = _declared_noise(self.system, self.noise, experiments)
+        likelihoods, parameters = _declared_noise(self.system, self.noise, experiments)
         for experiment in experiments:
-            for column, model in noise.items():
+            for column, model in likelihoods.items():
                 check_values(model, experiment, column)
-        positive = {name for name, model in noise.items() if isinstance(model, LogNormal)}
+        positive = {name for name, model in likelihoods.items() if isinstance(model, LogNormal)}
         sizes = Sizes(self.system, experiments, positive)
         system = replace(sizes.with_scales(), parameters={**self.system.parameters, **parameters})
-        object.__setattr__(self, "noise", noise)
+        object.__setattr__(self, "likelihoods", likelihoods)
         object.__setattr__(self, "system", system)
         object.__setattr__(self, "_sizes", sizes)
         if self.backend not in ("auto", "native", "torch"):
@@ -119,7 +121,7 @@ class Problem:
     @property
     def positive(self) -> tuple[bool, ...]:
         """For each state, whether its noise is log-normal, so that its starts are fitted in logarithms."""
-        return tuple(isinstance(self.noise.get(str(x)), LogNormal) for x in self.system.states)
+        return tuple(isinstance(self.likelihoods.get(str(x)), LogNormal) for x in self.system.states)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -149,13 +151,13 @@ class Problem:
                 f"`{state}` has no initial value and `{experiment.name}` does not measure it. Give one: "
                 f"`System(initial={{{state}: 1.0}})`, or `{state}: Parameter(1.0)` to have it fitted."
             )
-        lower = 0.0 if isinstance(self.noise.get(str(state)), LogNormal) else None
+        lower = 0.0 if isinstance(self.likelihoods.get(str(state)), LogNormal) else None
         return Parameter(known[0], bounds=(lower, None))
 
     def curve(self, experiment: int, column: str) -> Curve:
         """Smoothing spline through one measured column."""
         measured = self.experiments[experiment]
-        return smooth(measured.times, measured.column(column), isinstance(self.noise[column], LogNormal))
+        return smooth(measured.times, measured.column(column), isinstance(self.likelihoods[column], LogNormal))
 
     @cached_property
     def engine(self) -> str:
@@ -188,15 +190,15 @@ class Problem:
         Noise levels that this problem added for itself are added anew; symbols in `noise` must be parameters of the
         new System, too.
         """
-        own = [s for s in self.noise_parameters if s in system.parameters]
-        noise = {k: replace(m, scale=None) if m.scale in self.noise_parameters else m for k, m in self.noise.items()}
+        own = self.noise_parameters
+        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         kept = {symbol: p for symbol, p in system.parameters.items() if symbol not in own}
         return replace(self, system=replace(system, parameters=kept), noise=noise)
 
     @property
     def noise_parameters(self) -> tuple[sp.Symbol, ...]:
         """Symbols of the noise levels that were not declared and are therefore fitted."""
-        return tuple(m.scale for column, m in self.noise.items() if str(m.scale) == f"noise_{column}")
+        return tuple(m.scale for column, m in self.likelihoods.items() if str(m.scale) == f"noise_{column}")
 
 
 def _declared_noise(system: System, noise: Mapping | None, experiments: tuple[Experiment, ...]):

@@ -37,7 +37,7 @@ def measured_expressions(problem: Problem) -> list[sp.Expr]:
     system = problem.system
     formulas = {str(x): x for x in system.states} | {str(name): e for name, e in system.observed.items()}
     means = [formulas[column] for column in problem.columns]
-    return [*means, *(problem.noise[column].scale for column in problem.columns)]
+    return [*means, *(problem.likelihoods[column].scale for column in problem.columns)]
 
 
 class TorchEvaluator:
@@ -58,7 +58,7 @@ class TorchEvaluator:
         self._columns = []
         for c, column in enumerate(problem.columns):
             here = torch.as_tensor(known[..., c])[self._rows].nonzero()[:, 0]
-            self._columns.append((problem.noise[column], here, torch.as_tensor(values[..., c])[self._rows][here]))
+            self._columns.append((problem.likelihoods[column], here, torch.as_tensor(values[..., c])[self._rows][here]))
         joints = [k for k, shot in enumerate(shots) if not shot.last]
         self._joints = torch.tensor(joints, dtype=torch.long)
         self._ends = torch.tensor([len(shots[k].times) - 1 for k in joints], dtype=torch.long)

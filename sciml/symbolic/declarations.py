@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -20,7 +21,7 @@ class Normal:
             parameters, or None for a level of its own that is fitted with the rest.
     """
 
-    scale: sp.Expr | float | None = None
+    scale: Any = None
 
     def __post_init__(self):
         object.__setattr__(self, "scale", _noise_scale(self))
@@ -35,7 +36,7 @@ class LogNormal:
             parameters, or None for a level of its own that is fitted with the rest.
     """
 
-    scale: sp.Expr | float | None = None
+    scale: Any = None
 
     def __post_init__(self):
         object.__setattr__(self, "scale", _noise_scale(self))
