@@ -20,13 +20,13 @@ def latex(system: System, digits: int | None = 3) -> str:
         >>> x, k = sp.symbols("x k", real=True)
         >>> print(latex(System({x: -k * x}, parameters={k: 0.51234})))
         \begin{aligned}
-        \dot{x} &= - 0.512 x
+        \dot{x} &= - 0.512 \, x
         \end{aligned}
     """
     names = {x: upright(x) for x in (*system.states, *system.parameters, *system.observed, system.time)}
 
     def text(expression: sp.Expr) -> str:
-        return sp.latex(with_values(system, expression, digits), symbol_names=names)
+        return sp.latex(with_values(system, expression, digits), symbol_names=names, mul_symbol=r"\, ")
 
     rows = [rf"\dot{{{names[x]}}} &= {text(rhs)}" for x, rhs in system.equations.items()]
     rows += [rf"{names[x]} &= {text(value)}" for x, value in system.observed.items()]

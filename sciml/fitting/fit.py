@@ -241,6 +241,9 @@ def fit(
     # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy cores.
     with Monitor(show=progress) as monitor, threadpool_limits(1):
         try:
+            if problem.engine == "native":
+                monitor.stage("compiling", 1)
+                problem.value_and_gradient(problem.initial(seed))
             outcome = objective.minimize(problem, optimizers, monitor, seed)
             vector, converged, message = outcome.vector, outcome.converged, outcome.message
         except KeyboardInterrupt:

@@ -1,0 +1,365 @@
+"""Discovery: libraries, proposals of supports, the choice among laws, and laws found from data."""
+
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import sympy as sp
+
+import sciml
+from sciml import LBFGS, MLP, LogNormal, Normal, Parameter, Problem, SingleShooting, SparseRegression, System
+from sciml.discovery.library import build_library, columns_of, complexity, monomials
+from sciml.discovery.report import Report, choose, price, rounded
+from sciml.discovery.sparse_regression import propose, subsets, thresholded
+from sciml.errors import ModelError
+
+x, y, k, t, q, p = sp.symbols("x y k t q p", real=True)
+f, g, V = sp.symbols("f g V", cls=sp.Function)
+TIMES = np.linspace(0, 3, 12)
+PAIR = System({x: -f(x, y), y: g(y)}, learned={f: MLP(hidden=(3,)), g: MLP(hidden=(3,))})
+
+
+def library_of(system, degree=None, terms=None, sizes=None):
+    return build_library(system, degree, terms, sizes or {})
+
+
+def expressions(library, function):
+    index = library.functions.index(function)
+    return [term.expression for term in library.terms if term.function == index]
+
+
+def test_monomials_come_by_degree_without_repetition():
+    assert monomials([x, y], 2) == [1, x, y, x**2, x * y, y**2]
+    assert monomials([x], 3) == [1, x, x**2, x**3]
+    assert len(monomials(sp.symbols("a:4"), 3)) == 35
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [(sp.Integer(1), 0), (x, 1), (x * y, 2), (x**3, 3), (sp.sin(x), 2), (x * sp.exp(-y), 3), (1 / x, 2)],
+    ids=str,
+)
+def test_complexity_is_degree_or_number_of_operations(term, expected):
+    assert complexity(term, [x, y]) == expected
+
+
+def test_every_function_takes_monomials_of_its_own_arguments():
+    library = library_of(PAIR, degree=2)
+    assert expressions(library, "f") == [1, x, y, x**2, x * y, y**2]
+    assert expressions(library, "g") == [1, y, y**2]
+    assert not library.system.functions
+
+
+def test_terms_of_the_user_go_to_the_functions_whose_arguments_they_hold():
+    library = library_of(PAIR, terms=[x, sp.sin(y), x * y, y])
+    assert expressions(library, "f") == [x, sp.sin(y), x * y, y]
+    assert expressions(library, "g") == [sp.sin(y), y]
+
+
+def test_terms_of_the_user_stand_beside_those_of_a_degree_once():
+    assert expressions(library_of(PAIR, degree=1, terms=[sp.cos(y), y]), "g") == [1, y, sp.cos(y)]
+
+
+def test_the_library_system_is_the_sum_of_coefficients_times_terms():
+    system = System({x: -k * f(2 * x)}, parameters={k: 3.0}, learned={f: MLP(hidden=(3,))})
+    library = library_of(system, degree=2)
+    c = [term.coefficient for term in library.terms]
+    assert sp.expand(library.system.equations[x] + k * (c[0] + 2 * c[1] * x + 4 * c[2] * x**2)) == 0
+    assert [parameter.value for symbol, parameter in library.system.parameters.items() if symbol in c] == [1, 0.5, 0.25]
+
+
+def test_coefficients_start_at_the_inverse_size_of_their_terms():
+    library = library_of(PAIR, terms=[x * y**2, sp.sqrt(y - 9), 1 / (y - 2)], sizes={"x": 5.0, "y": 2.0})
+    values = {
+        str(e): library.system.parameters[c].value for e, c in ((t.expression, t.coefficient) for t in library.terms)
+    }
+    assert values["x*y**2"] == pytest.approx(1 / 20)
+    assert values["sqrt(y - 9)"] == pytest.approx(1 / np.sqrt(7))
+    assert values["1/(y - 2)"] == 1.0
+
+
+def test_coefficients_take_no_name_of_the_system():
+    taken = sp.Symbol("f_1", real=True)
+    system = System({x: f(x) - taken * x}, parameters={taken: 0.5}, learned={f: MLP(hidden=(3,))})
+    library = library_of(system, degree=1)
+    assert library.system.parameters[taken] == Parameter(0.5, fixed=True)
+    assert [str(term.coefficient) for term in library.terms] == ["f_0", "f_1_"]
+
+
+def test_coefficients_of_a_law_have_names_of_their_own():
+    first = sp.Function("f_1")
+    system = System({x: f(x), y: first(y)}, learned={f: MLP(hidden=(3,)), first: MLP(hidden=(3,))})
+    library = library_of(system, degree=1)
+    law = library.law({str(term.coefficient): 2.0 for term in library.terms}, [0, 1, 3])
+    assert len(law.parameters) == 3
+    assert law.equations[y].free_symbols.isdisjoint(law.equations[x].free_symbols)
+
+
+def test_columns_are_the_derivatives_by_the_coefficients():
+    library = library_of(System({x: k * f(x) - x, y: t * y}, parameters={k: 2.0}, learned={f: MLP(hidden=(3,))}), 2)
+    states = np.array([[1.0, 2.0], [3.0, 4.0]])
+    known, linear = columns_of(library, np.array([0.0, 5.0]), states, {"k": 3.0})
+    assert known.tolist() == [[-1.0, 0.0], [-3.0, 20.0]]
+    assert linear[:, 0].tolist() == [[3.0, 3.0, 3.0], [3.0, 9.0, 27.0]]
+    assert not linear[:, 1].any()
+
+
+BAD_LIBRARIES = {
+    "an unknown symbol": (
+        lambda: library_of(PAIR, terms=[x, sp.Symbol("z", real=True)]),
+        "`z` in the library term `z` is not a state",
+    ),
+    "a misspelt state": (
+        lambda: library_of(System({sp.Symbol("hare", real=True): f(sp.Symbol("hare", real=True))}, learned={f: MLP()}),
+                           terms=[sp.Symbol("hair", real=True)]),
+        r"Did you mean `hare`\?",
+    ),
+    "a parameter": (
+        lambda: library_of(System({x: k * f(x)}, parameters={k: 1.0}, learned={f: MLP()}), terms=[k * x]),
+        r"their coefficients are found by the regression",
+    ),
+    "no term of the arguments": (
+        lambda: library_of(PAIR, terms=[x]),
+        "no term of the library depends on the arguments of `g` alone: `y`",
+    ),
+    "two sets of arguments": (
+        lambda: library_of(System({x: f(x) + f(2 * x)}, learned={f: MLP()}), 1),
+        r"`f` is called with different arguments \(`f\(2\*x\)`, `f\(x\)`\)",
+    ),
+    "a function of observables alone": (
+        lambda: library_of(System({x: -x}, learned={f: MLP()}, observed={"power": f(x)}), 1),
+        "`f` occurs in no equation, only in observables",
+    ),
+    "no learned function": (lambda: library_of(System({x: -x}), 1), "nothing is to be discovered"),
+    "neither degree nor library": (lambda: SparseRegression(), r"needs terms: `degree=2`, or `library=\["),
+    "an empty library": (lambda: SparseRegression(library=[]), "needs terms"),
+    "text for a term": (lambda: SparseRegression(library=["x"]), "write it as a SymPy expression, not as text"),
+    "half a degree": (lambda: SparseRegression(degree=0.5), "`degree=0.5` must be a whole number from 0 to 10"),
+    "a large degree": (lambda: SparseRegression(degree=11), "must be a whole number from 0 to 10"),
+    "no terms": (lambda: SparseRegression(degree=2, terms=0), "`terms=0` must be a positive whole number"),
+    "no refits": (lambda: SparseRegression(degree=2, refits=0), "`refits=0` must be a positive whole number"),
+    "half a support": (lambda: SparseRegression(degree=2, keep=1.5), "`keep=1.5` must be a positive whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "text"), BAD_LIBRARIES.values(), ids=BAD_LIBRARIES)
+def test_a_library_that_does_not_fit_is_refused(call, text):
+    with pytest.raises(ModelError, match=text):
+        call()
+
+
+def test_the_neighbors_of_refused_libraries_are_accepted():
+    assert len(library_of(PAIR, terms=[x, y]).terms) == 3
+    assert SparseRegression(library=x).library == (x,)
+    assert SparseRegression(library=[1, x]).library == (1, x)
+    assert SparseRegression(degree=0, terms=1, keep=1, refits=1).degree == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_subsets_are_those_of_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    columns, target = rng.standard_normal((30, 6)), rng.standard_normal(30)
+    target += 2 * columns[:, 1] - columns[:, 4]
+    found = subsets(columns.T @ columns, columns.T @ target, float(target @ target), terms=3, keep=4)
+    for size in range(1, 4):
+        rows = []
+        for active in combinations(range(6), size):
+            coefficients = np.linalg.lstsq(columns[:, active], target, rcond=None)[0]
+            rows.append((float(np.sum((target - columns[:, active] @ coefficients) ** 2)), active, coefficients))
+        rows.sort(key=lambda row: row[0])
+        own = [support for support in found if len(support.active) == size]
+        assert [support.active for support in own] == [row[1] for row in rows[:4]]
+        for support, (misfit, _, coefficients) in zip(own, rows):
+            assert support.coefficients == pytest.approx(coefficients, rel=1e-8)
+            assert support.misfit == pytest.approx(misfit / float(target @ target), rel=1e-8)
+    assert found[0].active == ()
+    assert found[0].misfit == 1.0
+
+
+def test_the_beam_finds_the_terms_where_there_are_too_many_subsets():
+    rng = np.random.default_rng(0)
+    columns = rng.standard_normal((200, 60))
+    target = 3 * columns[:, 7] - 2 * columns[:, 21] + columns[:, 33] + 0.5 * columns[:, 50]
+    found = subsets(columns.T @ columns, columns.T @ target, float(target @ target), terms=4, keep=1)
+    assert found[-1].active == (7, 21, 33, 50)
+    assert found[-1].misfit == pytest.approx(0.0, abs=1e-9)
+
+
+def test_thresholding_keeps_the_large_terms():
+    rng = np.random.default_rng(1)
+    columns = rng.standard_normal((100, 8))
+    columns /= np.linalg.norm(columns, axis=0)
+    found = thresholded(columns, 5 * columns[:, 2] - 3 * columns[:, 6], terms=3)
+    best = min(found, key=lambda support: support.misfit)
+    assert best.active == (2, 6)
+    assert best.coefficients == pytest.approx([5.0, -3.0])
+    assert all(len(support.active) <= 3 for support in found)
+
+
+@pytest.mark.parametrize(("columns", "target"), [(np.zeros((5, 0)), np.ones(5)), (np.ones((5, 1)), np.zeros(5))])
+def test_thresholding_of_nothing_finds_nothing(columns, target):
+    assert thresholded(columns, target, terms=2) == []
+
+
+def test_coefficients_are_those_of_the_columns_as_given():
+    rng = np.random.default_rng(2)
+    columns = rng.standard_normal((40, 4)) * np.array([1e-3, 1.0, 1e3, 1e6])
+    target = 2000 * columns[:, 0] + 0.004 * columns[:, 2]
+    best = min(propose(target, columns, np.zeros((40, 0)), terms=2, keep=2), key=lambda support: support.misfit)
+    assert dict(zip(best.active, best.coefficients)) == pytest.approx({0: 2000.0, 2: 0.004}, rel=1e-6)
+
+
+def test_a_column_that_the_nuisance_explains_is_never_proposed():
+    rng = np.random.default_rng(3)
+    nuisance = rng.standard_normal((40, 2))
+    columns = np.column_stack([nuisance @ [1.0, 2.0], rng.standard_normal(40), np.zeros(40)])
+    target = 3 * columns[:, 1] + nuisance @ [5.0, -1.0]
+    found = propose(target, columns, nuisance, terms=2, keep=3)
+    assert {support.active for support in found} == {(), (1,)}
+    assert found[-1].coefficients == pytest.approx([3.0])
+
+
+def candidate(criterion, terms, degree):
+    return SimpleNamespace(criterion=criterion, bic=criterion, terms=terms, degree=degree)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "chosen"),
+    [
+        ([candidate(0, 5, 9), candidate(6.1, 1, 1)], 0),
+        ([candidate(0, 5, 9), candidate(5.9, 1, 1)], 1),
+        ([candidate(0, 2, 4), candidate(1, 2, 2), candidate(2, 2, 3)], 1),
+        ([candidate(-9, 2, 2), candidate(-8, 2, 2), candidate(-4, 3, 1)], 0),
+    ],
+    ids=["far", "near", "fewer degrees", "better"],
+)
+def test_the_simplest_of_the_near_ties_is_chosen(candidates, chosen):
+    assert choose(candidates) == chosen
+
+
+def test_near_ties_are_all_that_are_less_than_six_behind():
+    candidates = tuple(candidate(c, 1, 1) for c in (0.0, 5.9, 6.0, 7.0))
+    assert Report(candidates, 0, 0.0, 0).near_ties == candidates[:2]
+
+
+def test_a_term_costs_more_in_a_larger_library():
+    prices = [price(1, library, observations=50, others=3) for library in (1, 10, 100)]
+    assert 0 < prices[0] < prices[1] < prices[2]
+    assert price(0, 10, 50, 3) == 0.0
+    assert price(2, 10, 50, 3) > 1.9 * prices[1]
+
+
+def test_numbers_are_cut_for_printing():
+    assert str(rounded(sp.Float(0.123456) * x + sp.Float(2) ** 70)) == "0.123*x + 1.18e+21"
+
+
+def test_the_true_terms_of_a_growth_are_found(hybrid, law):
+    (formula,) = law.report.candidates[law.report.chosen].formulas.values()
+    assert sp.Poly(formula, x).as_dict().keys() == {(1,), (2,)}
+    assert float(formula.coeff(x, 1)) == pytest.approx(1.5, rel=0.02)
+    assert float(formula.coeff(x, 2)) == pytest.approx(-1.0, rel=0.02)
+    assert not law.functions
+    assert law.parameters[sp.Symbol("death", real=True)] == Parameter(0.5, fixed=True)
+    assert law.observed == hybrid.problem.system.observed
+
+
+def test_a_law_is_refitted_like_any_other_system(hybrid, law):
+    refit = sciml.fit(hybrid.problem.with_system(law), progress=False)
+    chosen = law.report.candidates[law.report.chosen]
+    assert refit.log_likelihood == pytest.approx(chosen.log_likelihood, abs=1e-3)
+    assert refit.problem.system.report is law.report
+    assert set(refit.estimates) == {str(s) for s, parameter in law.parameters.items() if not parameter.fixed}
+
+
+def test_the_report_ranks_the_laws_and_marks_the_choice(hybrid, law):
+    frame = law.report.to_frame()
+    assert list(frame["difference"]) == sorted(frame["difference"])
+    assert frame["difference"].iloc[0] == 0.0
+    assert frame.index[frame["chosen"]].tolist() == [law.report.chosen]
+    assert frame["terms"].max() == 2
+    assert law.report.hybrid_log_likelihood == hybrid.log_likelihood
+    assert law.report.failed == 0
+    assert "<--" in str(law.report)
+    assert len(str(law.report).splitlines()) == len(frame) + 1
+
+
+def fitted(system, data, noise, steps=60):
+    return sciml.fit(Problem(system, data, noise), SingleShooting(None), [LBFGS(steps=steps)], progress=False)
+
+
+def discovered(fit, **options):
+    return sciml.discover(fit, SparseRegression(**{"keep": 3, "refits": 8, **options}), progress=False)
+
+
+def test_a_potential_that_occurs_through_its_derivative_alone_is_found():
+    system = System.from_hamiltonian(p**2 / 2 + V(q), {q: p}, learned={V: MLP(hidden=(3,))}, initial={q: 1.0, p: 0.0})
+    times = np.linspace(0, 2, 5)
+    data = pd.DataFrame({"q": np.cos(1.3 * times), "p": -1.3 * np.sin(1.3 * times)}, index=times)
+    fit = sciml.fit(
+        Problem(system, data, {q: Normal(0.02), p: Normal(0.02)}), optimizers=[LBFGS(steps=3)], progress=False
+    )
+    law = discovered(fit, degree=3, terms=1)
+    (formula,) = law.report.candidates[law.report.chosen].formulas.values()
+    assert formula.coeff(q, 2) * q**2 == formula
+    assert float(formula.coeff(q, 2)) == pytest.approx(1.3**2 / 2, rel=0.01)
+    assert law.equations[q] == p
+
+
+def test_free_parameters_and_noise_levels_are_found_together_with_the_terms():
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"x": 3 / (1 + 5 * np.exp(-TIMES)) * np.exp(0.02 * rng.standard_normal(12))}, index=TIMES)
+    system = System({x: k * x - f(x)}, parameters={k: Parameter(0.8, bounds=(0, None))}, learned={f: MLP(hidden=(3,))})
+    fit = fitted(system, data, {x: LogNormal()}, steps=15)
+    law = discovered(fit, library=[x**2, x**3], terms=1)
+    assert str(law) == "System(x' = -c_f*x**2 + k*x)"
+    values = {str(symbol): parameter.value for symbol, parameter in law.parameters.items()}
+    assert values == pytest.approx({"k": 1.0, "c_f": 1 / 3}, rel=0.1)
+
+
+def test_a_term_that_depends_on_time_is_found():
+    data = pd.DataFrame({"x": np.sin(TIMES)}, index=TIMES)
+    fit = fitted(System({x: f(t)}, learned={f: MLP(hidden=(4,))}), data, {x: Normal(0.01)}, steps=30)
+    law = discovered(fit, library=[sp.cos(t), sp.sin(t), t], terms=1)
+    assert str(law) == "System(x' = c_f*cos(t))"
+    (coefficient,) = law.parameters.values()
+    assert coefficient.value == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_function_of_two_equations_is_found_from_both():
+    data = pd.DataFrame({"x": np.exp(-TIMES) + 0.5, "y": 1.5 - np.exp(-TIMES)}, index=TIMES)
+    system = System({x: -f(x), y: f(x)}, learned={f: MLP(hidden=(3,))})
+    law = discovered(fitted(system, data, {x: Normal(0.01), y: Normal(0.01)}, steps=15), degree=1, terms=2)
+    (formula,) = law.report.candidates[law.report.chosen].formulas.values()
+    assert float(formula.coeff(x, 1)) == pytest.approx(1.0, rel=0.02)
+    assert float(formula.coeff(x, 0)) == pytest.approx(-0.5, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def decay():
+    data = pd.DataFrame({"x": 2 * np.exp(-TIMES)}, index=TIMES)
+    return data, {x: Normal(0.05)}
+
+
+def test_a_function_that_stands_nonlinearly_is_refused(decay):
+    fit = fitted(System({x: sp.sin(g(x))}, learned={g: MLP(hidden=(3,))}), *decay, steps=2)
+    with pytest.raises(ModelError, match="`g` does not stand linearly in the equation of `x`"):
+        discovered(fit, degree=1)
+
+
+def test_a_term_that_is_not_real_where_the_fit_went_is_refused(decay):
+    fit = fitted(System({x: -g(x)}, learned={g: MLP(hidden=(3,))}), *decay, steps=2)
+    with pytest.raises(ModelError, match=r"the library term `sqrt\(x - 5\)` is not finite and real"):
+        discovered(fit, library=[sp.sqrt(x - 5), x])
+    assert discovered(fit, library=[sp.sqrt(x + 5), x], terms=1).report.failed == 0
+
+
+def test_discovery_needs_a_fit_with_learned_functions_and_a_known_method(hybrid, decay):
+    with pytest.raises(ModelError, match=r"`discover` takes a Fit, not `Problem`: `discover\(sciml.fit\(problem\)"):
+        sciml.discover(hybrid.problem, SparseRegression(degree=1))
+    with pytest.raises(ModelError, match=r"method 'SINDy' is not known: use `SparseRegression\(degree=2\)`"):
+        sciml.discover(hybrid, "SINDy")
+    known = fitted(System({x: -k * x}, parameters={k: Parameter(0.9)}), *decay, steps=2)
+    with pytest.raises(ModelError, match="nothing is to be discovered"):
+        discovered(known, degree=1)

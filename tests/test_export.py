@@ -1,0 +1,210 @@
+"""Exports: Python source gives the same numbers as the torch field, LaTeX parses, and refusals leave no file."""
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+from matplotlib.mathtext import MathTextParser
+from scipy.integrate import solve_ivp
+
+import sciml
+from sciml import MLP, Parameter, System
+from sciml.errors import DataError, ModelError
+
+x, y, k, c, t = sp.symbols("x y k c t", real=True)
+f = sp.Function("f")
+
+MODELS = {name: getattr(sciml.models, name)() for name in sciml.models.__all__}
+MODELS = {name: model for name, model in MODELS.items() if isinstance(model, System)}
+OBSERVED = {name: model for name, model in MODELS.items() if model.observed}
+
+# Right-hand sides for every function that NumPy has.
+FORMULAS = {
+    "constants of all digits": sp.Float(1 / 3) * x + sp.Rational(1, 3) + sp.pi * y + sp.E,
+    "powers": sp.sqrt(x) + x ** sp.Rational(-2, 3) + x**-2 + 1 / sp.sqrt(y) + 2**x + x**y + (x**y) ** 2 + (-x) ** 3,
+    "exponentials": sp.exp(-x) + sp.log(x) + sp.exp(x) ** 2,
+    "trigonometry": sp.sin(x) + sp.cos(y) + sp.tan(x) + sp.atan(x) + sp.atan2(y, x) + sp.asin(x / 9) + sp.acos(y / 9),
+    "reciprocal trigonometry": sp.sec(x) + sp.csc(x) + sp.cot(y),
+    "hyperbolic functions": sp.sinh(x) + sp.cosh(y) + sp.tanh(x) + sp.asinh(x) + sp.acosh(1 + y) + sp.atanh(x / 9),
+    "reciprocal hyperbolic functions": sp.sech(x) + sp.csch(x) + sp.coth(y),
+    "steps": sp.Abs(x - y) + sp.sign(x - y) + sp.Heaviside(x - 1) + sp.floor(x) + sp.ceiling(y) + sp.Mod(x, y),
+    "extremes": sp.Max(x, y, 1) + sp.Min(x, 2 * y) + sp.Max(0, x - 1),
+    "cases": sp.Piecewise((x, x > 1), (y**2, sp.And(y > 1, sp.Ne(x, y))), (0, True)),
+    "sinc": sp.sinc(x),
+    "special functions": sp.erf(x) + sp.erfc(y) + sp.loggamma(x),
+    "time": sp.sin(3 * t) * x,
+    "a constant": sp.Integer(2),
+}
+
+
+def scope(system, path=None):
+    """What the exported source defines, in a fresh namespace."""
+    namespace = {}
+    exec(compile(sciml.export.python(system, path), "exported", "exec"), namespace)
+    return namespace
+
+
+def states(system, count=20, low=0.3, high=2.0):
+    return np.random.default_rng(0).uniform(low, high, (count, len(system.states)))
+
+
+@pytest.mark.parametrize("system", MODELS.values(), ids=MODELS)
+def test_exported_python_gives_the_same_derivatives(system):
+    module, field = scope(system), sciml.compile(system)
+    points = states(system)
+    expected = field(0.7, torch.tensor(points)).detach().numpy()
+    assert module["STATES"] == tuple(map(str, system.states))
+    for point, rates in zip(points, expected):
+        assert module["rhs"](0.7, point) == pytest.approx(rates, rel=1e-14, abs=1e-14 * np.abs(rates).max())
+
+
+@pytest.mark.parametrize("system", OBSERVED.values(), ids=OBSERVED)
+def test_exported_python_gives_the_same_observables(system):
+    module, field = scope(system), sciml.compile(system)
+    points = states(system)
+    expected = field.observe(0.7, torch.tensor(points)).detach().numpy()[:, len(system.states) :]
+    for point, values in zip(points, expected):
+        assert module["observe"](0.7, point) == pytest.approx(values, rel=1e-14, abs=1e-14)
+
+
+@pytest.mark.parametrize("system", MODELS.values(), ids=MODELS)
+def test_exported_python_works_in_scipy(system):
+    module = scope(system)
+    times = np.linspace(0, 1, 5)
+    found = solve_ivp(module["rhs"], (0, 1), module["INITIAL"], t_eval=times, rtol=1e-10, atol=1e-10).y.T
+    ours = sciml.simulate(system, times, rtol=1e-10, atol=1e-10).values[:, : len(system.states)]
+    assert found == pytest.approx(ours, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("formula", FORMULAS.values(), ids=FORMULAS)
+def test_every_function_is_written_for_numpy(formula):
+    system = System({x: formula, y: k * x}, parameters={k: 1 / 3})
+    module, field = scope(system), sciml.compile(system)
+    for point in states(system):
+        expected = field(0.7, torch.tensor(point)).detach().numpy()
+        assert module["rhs"](0.7, point) == pytest.approx(expected, rel=2e-14)
+
+
+def test_numbers_are_written_to_the_last_digit():
+    third = 1 / 3
+    module = scope(System({x: sp.Float(third) * x}, parameters={k: third}, initial={x: third}))
+    assert module["rhs"](0.0, [1.0]) == [third]
+    assert module["PARAMETERS"]["k"] == module["INITIAL"][0] == third
+
+
+def test_parameters_can_be_given_in_the_call():
+    system = System({x: -k * x + c}, parameters={k: Parameter(0.5), c: 1.0})
+    module = scope(system)
+    assert module["PARAMETERS"] == {"k": 0.5, "c": 1.0}
+    assert module["rhs"](0.0, [2.0]) == [0.0]
+    assert module["rhs"](0.0, [2.0], [1.0, 0.0]) == [-2.0]
+
+
+def test_a_system_without_parameters_is_exported():
+    assert scope(System({x: -x}))["rhs"](0.0, [2.0]) == [-2.0]
+
+
+def test_initial_values_are_exported_where_all_are_given():
+    parameters = {k: 0.5}
+    given = System({x: -k * x, y: -y}, parameters=parameters, initial={x: 2 * k, y: Parameter(3.0)})
+    assert scope(given)["INITIAL"].tolist() == [1.0, 3.0]
+    assert "INITIAL" not in scope(System({x: -k * x, y: -y}, parameters=parameters, initial={x: 2 * k}))
+
+
+def test_the_file_holds_what_is_returned(tmp_path):
+    path = tmp_path / "decay.py"
+    source = sciml.export.python(System({x: -k * x}, parameters={k: 0.5}), path)
+    assert path.read_text() == source
+    assert "x' = -k*x" in source
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_discovered_law_is_exported(law):
+    module, field = scope(law), sciml.compile(law)
+    point = torch.tensor([0.4], dtype=torch.float64)
+    assert module["rhs"](0.0, [0.4]) == pytest.approx(field(0.0, point).detach().numpy(), rel=1e-14)
+    assert module["observe"](0.0, [0.4]) == pytest.approx([0.16])
+
+
+def named(name):
+    symbol = sp.Symbol(name, real=True)
+    return System({x: -symbol * x}, parameters={symbol: 1.0})
+
+
+REFUSED = {
+    "a learned function": (
+        System({x: f(x)}, learned={f: MLP()}),
+        r"`f\(x\)` has no closed form.*`sciml.discover\(fit\)`",
+    ),
+    "a learned observable": (
+        System({x: -x}, learned={f: MLP()}, observed={"power": f(x)}),
+        r"`f\(x\)` has no closed form",
+    ),
+    "a derivative of a learned function": (System({x: -f(x).diff(x)}, learned={f: MLP()}), "has no closed form"),
+    "a keyword": (named("lambda"), "`lambda` cannot be a name in the exported Python: rename the symbol"),
+    "a name of the module": (named("numpy"), "`numpy` cannot be a name"),
+    "a name of an argument": (named("state"), "`state` cannot be a name"),
+    "a name with a space": (named("growth rate"), "`growth rate` cannot be a name"),
+    "a name of LaTeX": (named("x_{1}"), "cannot be a name"),
+    "a keyword for a state": (System({sp.Symbol("in", real=True): sp.Integer(1)}), "`in` cannot be a name"),
+    "a function that NumPy has not": (System({x: sp.besselj(0, x)}), r"`besselj\(0, x\)` cannot be written for NumPy"),
+}
+
+
+@pytest.mark.parametrize(("system", "text"), REFUSED.values(), ids=REFUSED)
+def test_what_python_cannot_hold_is_refused_and_no_file_is_left(system, text, tmp_path):
+    with pytest.raises(ModelError, match=text):
+        sciml.export.python(system, tmp_path / "law.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["lambda_", "np", "rhs", "array", "growth_rate", "μ"])
+def test_names_close_to_refused_ones_are_accepted(name):
+    assert scope(named(name))["rhs"](0.0, [2.0]) == [-2.0]
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"the folder `.*` does not exist"):
+        sciml.export.python(System({x: -x}), tmp_path / "nowhere" / "law.py")
+
+
+def lines(text):
+    """The rows of an `aligned` environment, without its alignment marks."""
+    first, *rows, last = text.splitlines()
+    assert (first, last) == (r"\begin{aligned}", r"\end{aligned}")
+    return [row.removesuffix(r" \\").replace("&=", "=") for row in rows]
+
+
+def parses(row):
+    MathTextParser("path").parse(f"${row}$")
+    return True
+
+
+@pytest.mark.parametrize("digits", [3, None])
+@pytest.mark.parametrize("system", MODELS.values(), ids=MODELS)
+def test_latex_has_a_row_for_each_equation_and_parses(system, digits):
+    rows = lines(sciml.export.latex(system, digits))
+    assert len(rows) == len(system.states) + len(system.observed)
+    assert all(parses(row) for row in rows)
+
+
+def test_latex_of_names_of_several_letters_parses():
+    hare, lynx, rate = sp.symbols("hare lynx growth_rate", real=True)
+    system = System({hare: rate * hare, lynx: -f(hare, lynx)}, parameters={rate: 0.5}, learned={f: MLP()})
+    assert all(parses(row) for row in lines(sciml.export.latex(system, None)))
+    assert all(parses(row) for row in lines(sciml.export.latex(system)))
+
+
+def test_latex_holds_values_to_the_digits_asked_for():
+    system = System({x: -k * x}, parameters={k: 0.123456}, observed={"double": 2 * x})
+    assert "0.123 x" in sciml.export.latex(system)
+    assert "0.12346 x" in sciml.export.latex(system, 5)
+    assert "k" not in sciml.export.latex(system)
+    assert "0.123" not in sciml.export.latex(system, None)
+    assert "k x" in sciml.export.latex(system, None)
+
+
+def test_latex_keeps_functions_to_be_learned():
+    text = sciml.export.latex(System({x: -f(x).diff(x)}, learned={f: MLP()}))
+    assert "f" in text
+    assert "d" in text
