@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import DataError
+from sciml.errors import DataError, ModelError, quoted
 from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.solvers import AbstractExplicit, Solution, Tsit5, solve
+from sciml.solvers import AbstractExplicit, Solution, Stats, Status, Tsit5, solve
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
 
@@ -67,6 +67,7 @@ def simulate(
     solver: AbstractExplicit | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
+    max_steps: int = 100_000,
     seed: int = 0,
 ) -> Simulation:
     r"""Solve a System's equations from its initial values.
@@ -78,13 +79,14 @@ def simulate(
         parameters: Parameter -> value, instead of the System's own.
         solver: Method; `Tsit5()` by default.
         rtol, atol: Tolerances of one step.
+        max_steps: Steps allowed, the rejected ones included.
         seed: Of the random weights of networks that have none yet.
 
     Returns:
         States and observables at the times; `.to_frame()` makes a DataFrame of them.
 
     Raises:
-        ModelError: An unknown name, or a missing initial value.
+        ModelError: An unknown name, a missing initial value, or diffusion terms (`noise`), which are not solved yet.
         DataError: Times that are not strictly monotone.
         SolveError: The solution left the finite numbers, or needed steps too small; time and state are named.
 
@@ -103,13 +105,27 @@ def simulate(
         model = model.with_parameters({name: _number(name, value) for name, value in parameters.items()})
     if initial:
         model = model.with_initial({name: _number(name, value) for name, value in initial.items()})
+    if model.noise:
+        raise ModelError(
+            f"{quoted(model.noise)} has a diffusion term: stochastic systems are not solved yet. For the deterministic "
+            "part use `dataclasses.replace(system, noise={})`."
+        )
     field = compile(model, seed)
     times = torch.tensor(np.asarray(ts, dtype=float))
     with torch.no_grad():
         y0 = field.initial
-        solution = solve(field, y0, times, solver=solver or Tsit5(), rtol=rtol, atol=atol)
+        solution = solve(field, y0, times, solver=solver or Tsit5(), rtol=rtol, atol=atol, max_steps=max_steps)
         everything = field.observe(times.unsqueeze(-1), solution.ys)
     return Simulation(model, solution, everything[:, len(model.states) :])
+
+
+def along(field: VectorField, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> Simulation:
+    """A trajectory that was computed elsewhere, with the observables along it."""
+    ts, ys = torch.tensor(times, dtype=torch.float64), torch.tensor(states)
+    with torch.no_grad():
+        everything = field.observe(ts.unsqueeze(-1), ys)
+    solution = Solution(ts, ys, (Status.SUCCESS,), Stats((0,), (0,), 0))
+    return Simulation(field.system, solution, everything[:, len(field.system.states) :])
 
 
 def _number(name: Any, value: Any) -> float | Parameter:

@@ -25,7 +25,7 @@ from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.likelihood import residuals
 from sciml.measurement.problem import Problem
-from sciml.simulation import Simulation, simulate
+from sciml.simulation import Simulation, along, simulate
 from sciml.symbolic.system import System
 
 
@@ -131,9 +131,12 @@ class Fit:
                 f"`ts` must be a list of times that starts at {measured.times[0]:g}, where `{measured.name}` has its "
                 "initial values. Put that time in front."
             )
-        start = dict(zip(self.initial.columns, self.initial.iloc[experiment]))
-        problem = self.problem
-        return simulate(self.field, times, initial=start, solver=problem.solver, rtol=problem.rtol, atol=problem.atol)
+        problem, start = self.problem, self.initial.iloc[experiment]
+        states = problem.loss.trajectory(self.vector, start.to_numpy(), times)
+        if states is None:
+            options = {"solver": problem.solver, "rtol": problem.rtol, "atol": problem.atol}
+            return simulate(self.field, times, initial=dict(start), max_steps=problem.max_steps, **options)
+        return along(self.field, times, states)
 
     @torch.no_grad()
     def rates(self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> np.ndarray:
@@ -243,11 +246,13 @@ def fit(
         try:
             if problem.engine == "native":
                 monitor.stage("compiling", 1)
-                problem.value_and_gradient(problem.initial(seed))
+                problem.loss.prepare()
             outcome = objective.minimize(problem, optimizers, monitor, seed)
             vector, converged, message = outcome.vector, outcome.converged, outcome.message
         except KeyboardInterrupt:
             vector = problem.initial(seed) if monitor.best is None else monitor.best
+            if not np.isfinite(problem.value_and_gradient(vector)[0]):
+                vector = problem.initial(seed)
             converged, message = False, "interrupted; this is the best so far"
     result = Fit(
         problem=problem,

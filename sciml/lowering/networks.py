@@ -88,7 +88,7 @@ def set_weights(network: nn.Module, vector: np.ndarray) -> None:
     if len(vector) != size:
         raise ModelError(f"{len(vector)} weights were given for a network that has {size}.")
     with torch.no_grad():
-        nn.utils.vector_to_parameters(torch.as_tensor(vector, dtype=torch.float64), network.parameters())
+        nn.utils.vector_to_parameters(torch.tensor(np.asarray(vector), dtype=torch.float64), network.parameters())
 
 
 def decayed(network: nn.Module) -> np.ndarray:

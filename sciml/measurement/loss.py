@@ -66,6 +66,11 @@ class Loss:
     def _native(self) -> NativeEvaluator | None:
         return NativeEvaluator(self) if self.problem.engine == "native" else None
 
+    def prepare(self) -> None:
+        """Compile the model, and on a new machine the kernels, before they are needed."""
+        if self._native is not None:
+            self._native(self.initial(), 0.0)
+
     def places(self, before: int) -> Int[np.ndarray, " theta"]:
         """Where each coordinate's value goes among all parameters, all weights and, after `before`, all starts."""
         states = len(self.problem.system.states)
@@ -169,6 +174,15 @@ class Loss:
         """Initial state of every experiment, given or fitted."""
         starts = self._evaluator.starts(*self.physical(vector))
         return starts[[shot.first for shot in self.shots]]
+
+    def trajectory(
+        self, vector: Float[np.ndarray, " theta"], start: Float[np.ndarray, " state"], times: Float[np.ndarray, " time"]
+    ) -> Float[np.ndarray, "time state"] | None:
+        """States over time, computed natively; None where torch has to do it, or has to say why it fails."""
+        if self._native is None:
+            return None
+        parameters, weights, _ = self.physical(vector)
+        return self._native.trajectory(parameters, weights, start, times)
 
     def gaps(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "gap state"]:
         """Jumps between consecutive shots, in units of the states' sizes (of logarithms for positive ones)."""

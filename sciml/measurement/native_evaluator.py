@@ -16,6 +16,7 @@ from sciml.lowering.program import Program, lower, slot
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
+from sciml.native.solve import solve
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.solvers import Direct, Dopri5, Tsit5
 from sciml.symbolic.declarations import LogNormal
@@ -95,6 +96,7 @@ class NativeEvaluator:
         problem = loss.problem
         states = len(problem.system.states)
         model = native_model(programs(problem), architectures(problem), free=states)
+        self._problem, self._model = problem, model
         self._sizes = problem.sizes
         self._logarithmic = np.array(problem.positive)
         coordinates = self._coordinates(loss.coordinates, loss.places(model.parameters))
@@ -130,6 +132,16 @@ class NativeEvaluator:
             max_steps=problem.max_steps,
         )
         self._loss = self._make(0.0)
+
+    def trajectory(
+        self, parameters: np.ndarray, weights: np.ndarray, start: np.ndarray, times: np.ndarray
+    ) -> Float[np.ndarray, "time state"] | None:
+        """States over time from one initial state; None where they could not be computed."""
+        problem = self._problem
+        p = np.concatenate([parameters, weights])
+        options = {"rtol": problem.rtol, "atol": problem.atol, "tableau": problem.solver.tableau}
+        found = solve(self._model, p, start, times, inputs=np.ones(1), **options)
+        return None if found.status.any() else found.states[0]
 
     def _coordinates(self, coordinates: Coordinates, places: np.ndarray) -> native.Coordinates:
         """Transforms and those priors that are Gaussian in the free coordinates; NumPy adds the others."""

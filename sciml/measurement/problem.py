@@ -91,6 +91,10 @@ class Problem:
     def __post_init__(self):
         if not isinstance(self.system, System):
             raise ModelError(f"a Problem starts from a System, not from `{type(self.system).__name__}`.")
+        if self.system.noise:
+            raise ModelError(
+                f"{quoted(self.system.noise)} has a diffusion term: stochastic systems are not fitted yet."
+            )
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
         experiments = read_experiments(self.data, names)
         object.__setattr__(self, "experiments", experiments)

@@ -167,6 +167,11 @@ def _check_symbols(system: System, where: str, formula: sp.Expr) -> None:
                 f"`{symbol}` in {where} has other assumptions than the declared `{symbol}`, so SymPy takes them for "
                 "two symbols. Create the symbol once (with `real=True`) and use it everywhere."
             )
+        if str(symbol).startswith("_"):
+            raise ModelError(
+                f"`{symbol}` in {where} was left behind by SymPy, which loses a substitution in mixed derivatives such as "
+                "f(2*x, 3*y).diff(x, y). Call the function with plain symbols and let `MLP(input_scale=...)` scale them."
+            )
         raise ModelError(
             f"`{symbol}` in {where} is neither a state nor a parameter.{suggestion(symbol, known)} "
             f"A new constant goes into `parameters={{{symbol}: ...}}`."
