@@ -24,13 +24,14 @@ def noisy(
 
     .. math:: \tilde y_{ij} = y_j(t_i) + s_j \, \bar y_j \, \varepsilon_{ij}, \quad \varepsilon_{ij} \sim N(0, 1)
 
-    with the mean :math:`\bar y_j` of column j over the times.
+    with the mean absolute value :math:`\bar y_j` of column j over the times (the mean itself would vanish for an
+    oscillation).
 
     Args:
         system: With initial values for all states.
         ts: Times of measurement, strictly increasing; the first is the initial time.
-        noise: Level s relative to the mean of a column: one number for all, or column -> number. Columns left out of
-            the mapping have no noise.
+        noise: Level s relative to the mean absolute value of a column: one number for all, or column -> number. Columns
+            left out of the mapping have no noise.
         seed: Of noise and gaps.
         missing: Probability with which a value is replaced by NaN, from 0 to below 1.
 
@@ -46,8 +47,8 @@ def noisy(
                  x      v
         t
         0.0  1.001  0.000
-        0.5  0.572 -1.526
-        1.0 -0.260 -1.503
+        0.5  0.573 -1.526
+        1.0 -0.261 -1.503
 
     Reference:
         Rackauckas et al. (2020), Universal Differential Equations for Scientific Machine Learning, section 3.1.
@@ -55,7 +56,7 @@ def noisy(
     if not 0 <= missing < 1:
         raise DataError(f"`missing={missing}` is a probability: give a number from 0 to below 1.")
     frame = simulate(system, ts, rtol=1e-10, atol=1e-10).to_frame()
-    spread = _levels(noise, list(frame.columns)) * frame.mean().to_numpy()
+    spread = _levels(noise, list(frame.columns)) * frame.abs().mean().to_numpy()
     rng = np.random.default_rng(seed)
     frame = frame + spread * rng.standard_normal(frame.shape)
     return frame.mask(rng.random(frame.shape) < missing)

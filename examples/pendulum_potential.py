@@ -23,11 +23,11 @@ def study(seed: int) -> tuple[dict[str, object], sciml.Fit]:
     """One row of the table, and the fit."""
     truth = System.from_hamiltonian(p**2 / 2 - sp.cos(q), {q: p}, initial={q: AMPLITUDE, p: 0})
     data = sciml.datasets.noisy(truth, np.linspace(0, 20, 101), 0.01, seed=seed)
-    model = System.from_hamiltonian(p**2 / 2 + V(q), {q: p}, learned={V: MLP(hidden=(16, 16))})
+    model = System.from_hamiltonian(p**2 / 2 + V(q), {q: p}, learned={V: MLP(hidden=(8,))})
     fit = sciml.fit(Problem(model, data, noise={q: Normal(0.01), p: Normal(0.01)}), seed=seed, progress=False)
     positions = np.linspace(data["q"].min(), data["q"].max(), 201)
     force = fit.rates(np.zeros(201), np.stack([positions, 0 * positions], axis=1))[:, 1]
-    orbit = fit.simulate(np.linspace(0, 100 * PERIOD, 4001))
+    orbit = fit.simulate(np.linspace(0, 100 * PERIOD, 401))
     potential = fit.learned_values(V, orbit["q"][:, None])
     energy = orbit["p"] ** 2 / 2 + potential
     row = {

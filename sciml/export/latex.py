@@ -20,7 +20,7 @@ def latex(system: System, digits: int | None = 3) -> str:
         >>> x, k = sp.symbols("x k", real=True)
         >>> print(latex(System({x: -k * x}, parameters={k: 0.51234})))
         \begin{aligned}
-        \dot{x} &= - 0.512 \, x
+        \dot{x} &= - 0.512\, x
         \end{aligned}
     """
     names = {x: upright(x) for x in (*system.states, *system.parameters, *system.observed, system.time)}

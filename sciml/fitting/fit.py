@@ -19,7 +19,7 @@ from sciml.errors import DataError, ModelError, SolveError, quoted, suggestion
 from sciml.fitting.monitor import Monitor, Record
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
-from sciml.fitting.saving import save
+from sciml.fitting.saving import FIT_FIELDS, save
 from sciml.lowering.networks import set_weights
 from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.experiment import Experiment
@@ -191,7 +191,8 @@ class Fit:
 
     def save(self, path: str | Path) -> Path:
         """Write the fit to one file, safe to share; see `sciml.load`."""
-        return save(self, path)
+        summary = {name: getattr(self, name) for name in FIT_FIELDS}
+        return save(path, self.problem, self.vector, summary, self.notes, self.history)
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name} = {value:.6g}" for name, value in self.estimates.items())

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save as to_bytes
 
 from sciml.errors import ModelError
+from sciml.fitting.monitor import Record
 from sciml.lowering.networks import weights_of
+from sciml.measurement.problem import Problem
 from sciml.storage import write_atomically
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import encode_noise, encode_system
-
-if TYPE_CHECKING:
-    from sciml.fitting.fit import Fit
 
 FORMAT, VERSION = "sciml-fit", 1
 FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
 
 
-def save(fit: Fit, path: str | Path) -> Path:
+def save(
+    path: str | Path,
+    problem: Problem,
+    vector: np.ndarray,
+    summary: Mapping[str, Any],
+    notes: Sequence[str],
+    history: Sequence[Record],
+) -> Path:
     """Write a fit, its data and its System to one file.
 
     The file is written beside its place and then renamed, so that a broken write leaves the old one.
 
     Args:
-        fit: What to write.
         path: Where; the suffix `.sciml` is usual.
+        problem: What was fitted.
+        vector: Where the fit ended.
+        summary: The numbers of `FIT_FIELDS`.
+        notes, history: As in `Fit`.
     """
-    problem = fit.problem
     tree, arrays = encode_system(problem.system)
-    arrays["vector"] = np.asarray(fit.vector, dtype=float)
+    arrays["vector"] = np.asarray(vector, dtype=float)
     for k, network in enumerate(problem.system.learned.values()):
         if not isinstance(network, MLP):
             arrays[f"module.{k}"] = weights_of(network)
@@ -53,9 +62,9 @@ def save(fit: Fit, path: str | Path) -> Path:
         "atol": problem.atol,
         "max_steps": problem.max_steps,
         "backend": problem.backend,
-        "fit": {name: getattr(fit, name) for name in FIT_FIELDS},
-        "notes": list(fit.notes),
-        "history": [list(asdict(record).values()) for record in fit.history],
+        "fit": {name: summary[name] for name in FIT_FIELDS},
+        "notes": list(notes),
+        "history": [list(asdict(record).values()) for record in history],
     }
     data = to_bytes({k: np.ascontiguousarray(a) for k, a in arrays.items()}, metadata={"sciml": json.dumps(content)})
     return write_atomically(Path(path), data)

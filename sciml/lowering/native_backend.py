@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import sympy as sp
 from sympy.printing.pycode import AbstractPythonCodePrinter
@@ -116,7 +117,7 @@ class NumbaPrinter(AbstractPythonCodePrinter):
         x, at_zero = self._print(expr.args[0]), float(expr.args[1]) if len(expr.args) > 1 else 0.5
         return f"(1.0 if {x} > 0.0 else (0.0 if {x} < 0.0 else {at_zero!r}))"
 
-    def _print_Piecewise(self, expr):
+    def _print_Piecewise(self, expr) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         text = "math.nan"
         for value, condition in reversed(expr.args):
             if condition == sp.true:
@@ -147,8 +148,8 @@ class NumbaPrinter(AbstractPythonCodePrinter):
 
 def flattened(expression: sp.Expr) -> sp.Expr:
     """Step functions in a form whose derivative is zero almost everywhere, as autograd takes it."""
-    expression = expression.replace(sp.Mod, lambda a, b: a - b * Floor(a / b))
-    return expression.replace(sp.floor, Floor).replace(sp.ceiling, Ceiling).replace(sp.sign, Sign)
+    result: Any = expression.replace(sp.Mod, lambda a, b: a - b * Floor(a / b))
+    return result.replace(sp.floor, Floor).replace(sp.ceiling, Ceiling).replace(sp.sign, Sign)
 
 
 def slope(expression: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
