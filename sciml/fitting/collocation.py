@@ -48,8 +48,7 @@ class Collocation:
     def improve(self, problem: Problem, vector: Float[np.ndarray, " theta"], monitor: Monitor):
         """The vector with parameters and weights that match the slopes, and starts on the splines."""
         times, states, slopes = self._table(problem)
-        sizes = np.array([problem._sizes.rates[str(x)] for x in problem.system.states])
-        sizes = np.where(problem.positive, sizes / problem.sizes, sizes)
+        sizes = np.where(problem.positive, problem.rates / problem.sizes, problem.rates)
         positive = torch.tensor(problem.positive)
         t, y = torch.as_tensor(times)[:, None], torch.as_tensor(states)
         divisor = torch.where(positive, y, 1.0)

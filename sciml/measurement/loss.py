@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sciml.errors import ModelError
 from sciml.lowering.networks import build_network, decayed, weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.coordinates import Coordinates
-from sciml.measurement.native_evaluator import NativeEvaluator
+from sciml.measurement.measured import Measured
+from sciml.measurement.native_evaluator import NativeEvaluator, reason_against
 from sciml.measurement.shots import cut
 from sciml.measurement.torch_evaluator import TorchEvaluator
 from sciml.symbolic.declarations import MLP, Parameter
-
-if TYPE_CHECKING:
-    from sciml.measurement.problem import Problem
 
 
 class Loss:
@@ -36,7 +34,7 @@ class Loss:
         intervals: Number of shots per experiment.
     """
 
-    def __init__(self, problem: Problem, intervals: int = 1):
+    def __init__(self, problem: Measured, intervals: int = 1):
         self.problem = problem
         self.shots = cut(problem.experiments, intervals)
         system = problem.system
@@ -63,19 +61,36 @@ class Loss:
         self._evaluator = TorchEvaluator(problem, self.shots, self.field)
 
     @cached_property
+    def engine(self) -> str:
+        """What computes the loss: "native", or "torch" and why it is not native."""
+        backend = self.problem.backend
+        if backend == "torch":
+            return "torch"
+        reason = reason_against(self.problem, self.field.networks)
+        if reason is None:
+            return "native"
+        if backend == "native":
+            raise ModelError(f"this problem cannot be computed natively: {reason}. Use `backend='auto'`.")
+        return f"torch ({reason})"
+
+    @cached_property
     def _native(self) -> NativeEvaluator | None:
-        return NativeEvaluator(self) if self.problem.engine == "native" else None
+        if self.engine != "native":
+            return None
+        numbers = self.physical(np.zeros(len(self.coordinates)))
+        return NativeEvaluator(self.problem, self.shots, self.field.networks, self.coordinates, self._places(), numbers)
 
     def prepare(self) -> None:
         """Compile the model, and on a new machine the kernels, before they are needed."""
         if self._native is not None:
             self._native(self.initial(), 0.0)
 
-    def places(self, before: int) -> Int[np.ndarray, " theta"]:
-        """Where each coordinate's value goes among all parameters, all weights and, after `before`, all starts."""
-        states = len(self.problem.system.states)
-        weights = len(self._values) + np.arange(self._splits[1] - self._splits[0])
-        return np.concatenate([np.flatnonzero(self._free), weights, before + self._rows * states + self._columns])
+    def _places(self) -> Int[np.ndarray, " theta"]:
+        """Where each coordinate's value goes among all parameters, all weights, and the starts of all shots."""
+        before = len(self._values) + self._splits[1] - self._splits[0]
+        weights = np.arange(len(self._values), before)
+        starts = before + self._rows * len(self.problem.system.states) + self._columns
+        return np.concatenate([np.flatnonzero(self._free), weights, starts])
 
     @staticmethod
     def _decay(declared, network) -> Float[np.ndarray, " weight"]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
@@ -14,6 +14,8 @@ from sciml.lowering.native_backend import native_model
 from sciml.lowering.networks import ACTIVATION_MODULES
 from sciml.lowering.program import Program, lower, slot
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
+from sciml.measurement.measured import Measured
+from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
 from sciml.native.solve import solve
@@ -21,34 +23,30 @@ from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.solvers import Direct, Dopri5, Tsit5
 from sciml.symbolic.declarations import LogNormal
 
-if TYPE_CHECKING:
-    from sciml.measurement.loss import Loss
-    from sciml.measurement.problem import Problem
-
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
 
 
-def reason_against(problem: Problem) -> str | None:
+def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
     """Why the native engine cannot take this problem, or None."""
     if not isinstance(problem.solver, Tsit5 | Dopri5) or problem.solver.step is not None:
         return f"the solver {problem.solver!r} is not native; `Tsit5()` and `Dopri5()` are"
     if not isinstance(problem.gradients, Direct):
         return f"gradients by {problem.gradients!r} are not native; `Direct()` is"
     try:
-        native_model(programs(problem), architectures(problem), free=len(problem.system.states))
+        native_model(programs(problem), architectures(networks), free=len(problem.system.states))
     except ModelError as error:
         return str(error)
     return None
 
 
-def architectures(problem: Problem) -> list[tuple[tuple[int, ...], str]]:
+def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], str]]:
     """Widths and activation of every network.
 
     Raises:
         ModelError: A torch module that is not a plain perceptron in float64.
     """
-    return [_architecture(network) for network in problem.loss.field.networks]
+    return [_architecture(network) for network in networks]
 
 
 def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
@@ -71,7 +69,7 @@ def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
     return widths, kinds.pop() if kinds else "identity"
 
 
-def programs(problem: Problem) -> dict[str, Program]:
+def programs(problem: Measured) -> dict[str, Program]:
     """Right-hand side, measured quantities and initial states."""
     system = problem.system
     given = initial_expressions(problem)
@@ -89,19 +87,28 @@ class NativeEvaluator:
     """The loss of some shots, compiled.
 
     Args:
-        loss: Whose problem, shots and coordinates to use.
+        problem: Equations and measurements.
+        shots: Trajectories to solve.
+        networks: Their learned terms, for widths and activations.
+        coordinates: What is free.
+        places: Where the value of each coordinate goes among all parameters, all weights, and the starts of all shots.
+        numbers: Values of these three where nothing is free.
     """
 
-    def __init__(self, loss: Loss):
-        problem = loss.problem
+    def __init__(
+        self,
+        problem: Measured,
+        shots: Sequence[Shot],
+        networks: Iterable[nn.Module],
+        coordinates: Coordinates,
+        places: Int[np.ndarray, " theta"],
+        numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ):
         states = len(problem.system.states)
-        model = native_model(programs(problem), architectures(problem), free=states)
+        model = native_model(programs(problem), architectures(networks), free=states)
         self._problem, self._model = problem, model
-        self._sizes = problem.sizes
-        self._logarithmic = np.array(problem.positive)
-        coordinates = self._coordinates(loss.coordinates, loss.places(model.parameters))
-        parameters, weights, grid = loss.physical(np.zeros(len(loss.coordinates)))
-        shots = [
+        free = self._coordinates(coordinates, places)
+        trajectories = [
             native.Shot(
                 times=shot.times,
                 data=shot.values,
@@ -110,7 +117,7 @@ class NativeEvaluator:
                 inputs=np.array([float(shot.first)]),
                 next=-1 if shot.last else k + 1,
             )
-            for k, shot in enumerate(loss.shots)
+            for k, shot in enumerate(shots)
         ]
         count = len(problem.columns)
         columns = [
@@ -118,20 +125,18 @@ class NativeEvaluator:
             for k, c in enumerate(problem.columns)
         ]
         self._continuity = 0.0
-        self._make = lambda price: native.Loss(
+        self._loss = native.Loss(
             model,
-            shots,
+            trajectories,
             columns,
-            coordinates,
-            np.concatenate([parameters, weights, grid.ravel()]),
+            free,
+            np.concatenate([part.ravel() for part in numbers]),
             tableau=problem.solver.tableau,
             rtol=problem.rtol,
             atol=problem.atol,
-            continuity=price * np.where(self._logarithmic, 1.0, self._sizes**-2.0),
-            logarithmic=self._logarithmic,
+            logarithmic=np.array(problem.positive),
             max_steps=problem.max_steps,
         )
-        self._loss = self._make(0.0)
 
     def trajectory(
         self, parameters: np.ndarray, weights: np.ndarray, start: np.ndarray, times: np.ndarray
@@ -168,7 +173,8 @@ class NativeEvaluator:
     def __call__(self, vector: Float[np.ndarray, " theta"], continuity: float) -> tuple[float, np.ndarray]:
         """Value and gradient; `inf` and zeros where the equations cannot be solved."""
         if continuity != self._continuity:
-            self._loss, self._continuity = self._make(continuity), continuity
+            self._continuity = continuity
+            self._loss.set_continuity(continuity * np.where(self._problem.positive, 1.0, self._problem.sizes**-2.0))
         value, gradient = self._loss(vector)
         if len(self._others) and np.isfinite(value):
             values, slopes = self._other_priors.values(vector[self._others])

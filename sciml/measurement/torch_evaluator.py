@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
@@ -16,15 +15,13 @@ from sciml.lowering.program import lower
 from sciml.lowering.torch_backend import torch_function
 from sciml.lowering.vector_field import VectorField
 from sciml.measurement.likelihood import negative_log_likelihood
+from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
 from sciml.solvers import solve
 from sciml.symbolic.declarations import Parameter
 
-if TYPE_CHECKING:
-    from sciml.measurement.problem import Problem
 
-
-def initial_expressions(problem: Problem) -> list[sp.Expr]:
+def initial_expressions(problem: Measured) -> list[sp.Expr]:
     """Initial state per state: its own symbol where it is fitted, else an expression of parameters."""
     fitted = {start.state for start in problem.starts}
     system = problem.system
@@ -32,7 +29,7 @@ def initial_expressions(problem: Problem) -> list[sp.Expr]:
     return [sp.Float(value.value) if isinstance(value, Parameter) else value for value in given]
 
 
-def measured_expressions(problem: Problem) -> list[sp.Expr]:
+def measured_expressions(problem: Measured) -> list[sp.Expr]:
     """Model values of all columns, then their noise levels."""
     system = problem.system
     formulas = {str(x): x for x in system.states} | {str(name): e for name, e in system.observed.items()}
@@ -43,7 +40,7 @@ def measured_expressions(problem: Problem) -> list[sp.Expr]:
 class TorchEvaluator:
     """Evaluates shots with torch: any network, any solver."""
 
-    def __init__(self, problem: Problem, shots: Sequence[Shot], field: VectorField):
+    def __init__(self, problem: Measured, shots: Sequence[Shot], field: VectorField):
         self.problem = problem
         self.field = field
         system = problem.system
