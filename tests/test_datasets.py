@@ -1,9 +1,5 @@
 """Datasets, and the examples in all docstrings."""
 
-import doctest
-import importlib
-import pkgutil
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,23 +89,6 @@ def test_datasets_are_ready_to_be_fitted(data):
     first, second = (sp.Symbol(name, real=True) for name in data.columns)
     problem = Problem(System({first: 0, second: 0}), data)
     assert problem.observations == data.size
-
-
-def modules():
-    """Every module that a user may read, entry points left out."""
-    for package in ("symbolic", "lowering", "measurement", "fitting", "models", "datasets"):
-        home = importlib.import_module(f"sciml.{package}")
-        yield home.__name__
-        yield from (f"{home.__name__}.{module.name}" for module in pkgutil.iter_modules(home.__path__))
-    yield "sciml.simulation"
-
-
-@pytest.mark.parametrize("name", list(modules()))
-def test_the_examples_of_the_docstrings_run(name):
-    module = importlib.import_module(name)
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    outcome = doctest.testmod(module, optionflags=flags)
-    assert outcome.failed == 0
 
 
 @pytest.mark.parametrize("package", [models, datasets], ids=["models", "datasets"])

@@ -41,6 +41,15 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
     Raises:
         ModelError: Nothing to discover, or a library that does not fit the System.
         SolveError: No candidate could be solved.
+
+    Example:
+        >>> import sciml, sympy as sp
+        >>> x, y = sp.symbols("x y", real=True)
+        >>> f, g = sp.symbols("f g", cls=sp.Function)
+        >>> model = sciml.System({x: 1.3 * x - f(x, y), y: g(x, y) - 1.8 * y}, learned={(f, g): sciml.MLP(hidden=5)})
+        >>> fit = sciml.fit(sciml.Problem(model, sciml.datasets.ude_lotka_volterra()))
+        >>> sciml.discover(fit, sciml.SparseRegression(degree=2))
+        System(x' = -c_f*x*y + 1.3*x, y' = c_g*x*y - 1.8*y)
     """
     if not isinstance(fit, Fit):
         raise ModelError(f"`discover` takes a Fit, not `{type(fit).__name__}`: `discover(sciml.fit(problem), ...)`.")

@@ -34,6 +34,18 @@ def load(path: str | Path, modules: Mapping[str, Any] | None = None) -> Fit:
 
     Raises:
         DataError: The file is missing, broken, of another version, or holds anything but a fit.
+
+    Example:
+        >>> import tempfile, sciml, sympy as sp
+        >>> a, b = sp.symbols("a b", real=True)
+        >>> hare, lynx = sp.symbols("hare lynx", real=True)
+        >>> rates = {a: sciml.Parameter(0.5), b: sciml.Parameter(0.02)}
+        >>> model = sciml.System({hare: a * hare - b * hare * lynx, lynx: b * hare * lynx - lynx}, parameters=rates)
+        >>> fit = sciml.fit(sciml.Problem(model, sciml.datasets.hudson_bay()))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = load(fit.save(f"{folder}/pelts.sciml"))
+        >>> again.loss == fit.loss
+        True
     """
     path = Path(path)
     if not path.is_file():
