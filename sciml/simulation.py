@@ -13,9 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import DataError, ModelError, quoted
+from sciml.errors import DataError, ModelError, SolveError, quoted
+from sciml.lowering.native_backend import jacobian_expressions, native_model
+from sciml.lowering.networks import architectures, weights_of
+from sciml.lowering.program import lower
 from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.solvers import AbstractExplicit, Solution, Stats, Status, Tsit5, solve
+from sciml.native.solve import solve as native_solve
+from sciml.solvers import AbstractSolver, Kvaerno5, Solution, Stats, Status, Tsit5, solve
+from sciml.solvers.checks import checked_state, checked_times
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
 
@@ -64,11 +69,12 @@ def simulate(
     *,
     initial: Mapping[sp.Symbol | str, float] | None = None,
     parameters: Mapping[sp.Symbol | str, float] | None = None,
-    solver: AbstractExplicit | None = None,
+    solver: AbstractSolver | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
     max_steps: int = 100_000,
     seed: int = 0,
+    backend: str = "auto",
 ) -> Simulation:
     r"""Solve a System's equations from its initial values.
 
@@ -81,6 +87,8 @@ def simulate(
         rtol, atol: Tolerances of one step.
         max_steps: Steps allowed, the rejected ones included.
         seed: Of the random weights of networks that have none yet.
+        backend: "native" compiles the model first, which takes a second or two when it is new; "torch" does not; "auto"
+            compiles only for a method that torch lacks (`Kvaerno5`).
 
     Returns:
         States and observables at the times; `.to_frame()` makes a DataFrame of them.
@@ -112,11 +120,45 @@ def simulate(
         )
     field = compile(model, seed)
     times = torch.tensor(np.asarray(ts, dtype=float))
+    solver = solver or Tsit5()
+    if backend not in ("auto", "native", "torch"):
+        raise ModelError(f"backend {backend!r} is not known: use 'auto', 'native' or 'torch'.")
+    if backend == "native" or (backend == "auto" and isinstance(solver, Kvaerno5)):
+        return along(field, times.numpy(), _native_states(field, times, solver, rtol, atol, max_steps))
     with torch.no_grad():
         y0 = field.initial
-        solution = solve(field, y0, times, solver=solver or Tsit5(), rtol=rtol, atol=atol, max_steps=max_steps)
+        solution = solve(field, y0, times, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps)
         everything = field.observe(times.unsqueeze(-1), solution.ys)
     return Simulation(model, solution, everything[:, len(model.states) :])
+
+
+def _native_states(
+    field: VectorField, times: Float[Tensor, " time"], solver: AbstractSolver, rtol: float, atol: float, max_steps: int
+) -> Float[np.ndarray, "time state"]:
+    """States of a compiled model over time.
+
+    Raises:
+        ModelError: The model or the method has no native form.
+        SolveError: The trajectory failed.
+    """
+    system = field.system
+    if not hasattr(solver, "tableau") or solver.step is not None:
+        raise ModelError(f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Kvaerno5()`, for example, are.")
+    programs = {"field": field.program}
+    if isinstance(solver, Kvaerno5):
+        programs["jacobian"] = lower(system, jacobian_expressions(system))
+    model = native_model(programs, architectures(field.networks), free=0)
+    y0 = checked_state(field.initial.detach())
+    checked_times(times, y0)
+    p = np.concatenate([field.p.detach().numpy(), *(weights_of(network) for network in field.networks)])
+    options = {"tableau": solver.tableau, "rtol": rtol, "atol": atol, "max_steps": max_steps}
+    found = native_solve(model, p, y0.numpy(), times.numpy(), **options)
+    if found.status.any():
+        raise SolveError(
+            f"the solution stopped at t = {found.reached[0]:.6g} after {found.steps[0]} steps with "
+            f"`{type(solver).__name__}`: the steps became too small or too many, or the numbers not finite."
+        )
+    return found.states[0]
 
 
 def along(field: VectorField, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> Simulation:

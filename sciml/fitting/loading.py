@@ -19,7 +19,7 @@ from sciml.fitting.monitor import Record
 from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
-from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Euler, Heun, Tsit5
+from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Tsit5
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
 
@@ -83,7 +83,7 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         system,
         data,
         {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
-        solver=_decode_option(content["solver"], (RK4, Dopri5, Euler, Heun, Tsit5)),
+        solver=_decode_option(content["solver"], (RK4, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Tsit5)),
         gradients=_decode_option(content["gradients"], (Backsolve, Direct)),
         rtol=float(content["rtol"]),
         atol=float(content["atol"]),

@@ -19,6 +19,7 @@ from sciml.lowering.program import Assign, Call, Program
 from sciml.native.jets import Jet, closure
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
+from sciml.symbolic.system import System
 
 FUNCTIONS = {
     "Abs": "abs",
@@ -158,6 +159,11 @@ def slope(expression: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
     return result.replace(sp.DiracDelta, lambda *a: sp.Integer(0)).replace(sp.sign, Sign)
 
 
+def jacobian_expressions(system: System) -> list[sp.Expr]:
+    """Derivatives of the right-hand sides by the states, row after row."""
+    return [slope(flattened(e), x) for e in system.equations.values() for x in system.states]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where one routine keeps things in a tape row: each call's section, then the temporaries."""
@@ -209,9 +215,11 @@ class _Routine:
         self.layout = Layout(tuple(starts), end, width)
 
     def source(self) -> str:
-        parts = [*(jet.source().splitlines() for jet in self.jets()), self._value(), self._vjp()]
-        if self.calls:
-            parts.append(self._weights())
+        parts = [*(jet.source().splitlines() for jet in self.jets()), self._value()]
+        if self.role != "jacobian":
+            parts.append(self._vjp())
+            if self.calls:
+                parts.append(self._weights())
         return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
     def jets(self) -> list[Jet]:
@@ -334,12 +342,12 @@ def native_model(
     programs: Mapping[str, Program],
     networks: Sequence[tuple[tuple[int, ...], str]],
     free: int,
-    jacobian: Program | None = None,
 ) -> Model:
     """Generated code for a model's routines.
 
     Args:
-        programs: `field`, `observables` and `initial` -> Program; all with the same parameters and networks.
+        programs: `field`, `observables`, `initial` and, for stiff methods, `jacobian` -> Program; all with the same
+            parameters and networks.
         networks: Widths, from input to output, and activation of each network.
         free: Number of free initial values of one trajectory.
 

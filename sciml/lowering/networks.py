@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
 
@@ -108,3 +108,32 @@ def derivative(network: Callable[[Tensor], Tensor], indices: tuple[int, ...], x:
     direction = torch.zeros_like(x)
     direction[..., indices[-1]] = 1.0
     return torch.func.jvp(inner, (x,), (direction,))[1]
+
+
+def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], str]]:
+    """Widths and activation of every network.
+
+    Raises:
+        ModelError: A torch module that is not a plain perceptron in float64.
+    """
+    return [_architecture(network) for network in networks]
+
+
+def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
+    layers = list(network) if isinstance(network, nn.Sequential) else [network]
+    linear, activations = layers[::2], layers[1::2]
+    names = {type(make()): name for name, make in ACTIVATION_MODULES.items()}
+    plain = all(type(layer) is nn.Linear and layer.bias is not None for layer in linear)
+    kinds = {getattr(layer, "name", None) or names.get(type(layer)) for layer in activations}
+    if not plain or len(layers) % 2 == 0 or len(kinds) > 1 or None in kinds:
+        raise ModelError(
+            f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation"
+        )
+    approximate = any(getattr(layer, "approximate", "none") != "none" for layer in activations)
+    softened = any(getattr(layer, "beta", 1.0) != 1.0 for layer in activations)
+    if approximate or softened or any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):
+        raise ModelError(f"the network `{type(network).__name__}` is not float64 on the CPU with standard activations")
+    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
+    if any(a.out_features != b.in_features for a, b in pairwise(linear)):
+        raise ModelError(f"the network `{type(network).__name__}` has layers that do not fit")
+    return widths, kinds.pop() if kinds else "identity"

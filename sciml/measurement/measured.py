@@ -14,7 +14,7 @@ from sciml.errors import DataError, ModelError, quoted, suggestion
 from sciml.measurement.experiment import Experiment, read_experiments
 from sciml.measurement.likelihood import check_values
 from sciml.measurement.smoothing import Curve, Sizes, smooth
-from sciml.solvers import AbstractExplicit, Direct, Tsit5
+from sciml.solvers import AbstractSolver, Direct, Tsit5
 from sciml.symbolic.declarations import LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
 
@@ -37,7 +37,7 @@ class Measured:
     data: Any
     noise: Mapping[sp.Symbol | str, Normal | LogNormal] | None = None
     _: KW_ONLY
-    solver: AbstractExplicit = field(default_factory=Tsit5)
+    solver: AbstractSolver = field(default_factory=Tsit5)
     rtol: float = 1e-6
     atol: float = 1e-6
     gradients: Any = field(default_factory=Direct)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import native_model
-from sciml.lowering.networks import ACTIVATION_MODULES
+from sciml.lowering.native_backend import jacobian_expressions, native_model
+from sciml.lowering.networks import architectures
 from sciml.lowering.program import Program, lower, slot
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
 from sciml.measurement.measured import Measured
@@ -20,17 +19,27 @@ from sciml.measurement.torch_evaluator import initial_expressions, measured_expr
 from sciml.native import loss as native
 from sciml.native.solve import solve
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
-from sciml.solvers import Direct, Dopri5, Tsit5
+from sciml.solvers import Direct, Dopri5, Dopri8, Kvaerno5, Tsit5
 from sciml.symbolic.declarations import LogNormal
 
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
 
+MANY = 32
+"""From this number of shots on they are spread over threads; fewer do not repay waking them."""
+
 
 def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
     """Why the native engine cannot take this problem, or None."""
-    if not isinstance(problem.solver, Tsit5 | Dopri5) or problem.solver.step is not None:
-        return f"the solver {problem.solver!r} is not native; `Tsit5()` and `Dopri5()` are"
+    reason = _reason(problem, networks)
+    if reason is not None and isinstance(problem.solver, Kvaerno5):
+        raise ModelError(f"`Kvaerno5` is native only for now, and this problem cannot be computed natively: {reason}.")
+    return reason
+
+
+def _reason(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
+    if not isinstance(problem.solver, Tsit5 | Dopri5 | Dopri8 | Kvaerno5) or problem.solver.step is not None:
+        return f"the solver {problem.solver!r} is not native; `Tsit5()`, `Dopri5()`, `Dopri8()` and `Kvaerno5()` are"
     if not isinstance(problem.gradients, Direct):
         return f"gradients by {problem.gradients!r} are not native; `Direct()` is"
     try:
@@ -38,35 +47,6 @@ def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | No
     except ModelError as error:
         return str(error)
     return None
-
-
-def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], str]]:
-    """Widths and activation of every network.
-
-    Raises:
-        ModelError: A torch module that is not a plain perceptron in float64.
-    """
-    return [_architecture(network) for network in networks]
-
-
-def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
-    layers = list(network) if isinstance(network, nn.Sequential) else [network]
-    linear, activations = layers[::2], layers[1::2]
-    names = {type(make()): name for name, make in ACTIVATION_MODULES.items()}
-    plain = all(type(layer) is nn.Linear and layer.bias is not None for layer in linear)
-    kinds = {getattr(layer, "name", None) or names.get(type(layer)) for layer in activations}
-    if not plain or len(layers) % 2 == 0 or len(kinds) > 1 or None in kinds:
-        raise ModelError(
-            f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation"
-        )
-    approximate = any(getattr(layer, "approximate", "none") != "none" for layer in activations)
-    softened = any(getattr(layer, "beta", 1.0) != 1.0 for layer in activations)
-    if approximate or softened or any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):
-        raise ModelError(f"the network `{type(network).__name__}` is not float64 on the CPU with standard activations")
-    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
-    if any(a.out_features != b.in_features for a, b in pairwise(linear)):
-        raise ModelError(f"the network `{type(network).__name__}` has layers that do not fit")
-    return widths, kinds.pop() if kinds else "identity"
 
 
 def programs(problem: Measured) -> dict[str, Program]:
@@ -77,6 +57,8 @@ def programs(problem: Measured) -> dict[str, Program]:
         "field": lower(system, system.equations.values()),
         "observables": lower(system, measured_expressions(problem)),
     }
+    if isinstance(problem.solver, Kvaerno5):
+        result["jacobian"] = lower(system, jacobian_expressions(system))
     if given != list(system.states):
         mixed = [x if e == x else FIRST * e + (1 - FIRST) * x for x, e in zip(system.states, given)]
         result["initial"] = lower(system, mixed)
@@ -136,6 +118,7 @@ class NativeEvaluator:
             atol=problem.atol,
             logarithmic=np.array(problem.positive),
             max_steps=problem.max_steps,
+            parallel=len(shots) >= MANY,
         )
 
     def trajectory(

@@ -1,4 +1,4 @@
-r"""The exact gradient of an explicit solution: its steps replayed backwards, step sizes held constant.
+r"""The exact gradient of a solution: its steps replayed backwards, step sizes held constant.
 
 With the cotangents :math:`\bar y_{+}` of the new state and :math:`\bar k_i` of the stages, from the last stage down,
 
@@ -7,12 +7,14 @@ With the cotangents :math:`\bar y_{+}` of the new state and :math:`\bar k_i` of 
 
 where :math:`\bar Y_s` also takes in :math:`\bar y_{+}`. An output between two steps is linear in the stages, so it
 adds :math:`h w_i(\theta)` times its cotangent to each. The first stage belongs to the step before, as its last.
+Implicit stages solve a transposed system first, see `implicit`.
 
 Reference:
     Hager (2000), Numer. Math. 87, 247-282; Sanz-Serna (2016), SIAM Review 58, 3-33.
 """
 
 from sciml.native.compilation import at, call, device
+from sciml.native.implicit import implicit_stage_back
 from sciml.native.method import dense_weights
 from sciml.native.vectors import spread
 
@@ -77,10 +79,17 @@ def pull_back(model, method, start, times, count, cotangents, p, u, path, steps,
         outputs_back(method, n, t, h, times, cotangents, before, path.reached[step], old, rates, path.weights)
         for i in range(s - 1, 0, -1):
             time, rate = t + method.c[i] * h, at(rates, i * n)
-            stage_back(model, time, p, u, path, block + i * n, row + i, rate, argument, gp)
+            # The last stage is the field at the new state.
+            if method.gamma > 0.0:
+                for m in range(n):
+                    argument[m] = new[m] if i == s - 1 else 0.0
+                scale, stage = h * method.gamma, block + i * n
+                implicit_stage_back(model, scale, time, p, u, path, stage, row + i, rate, argument, gp)
+            else:
+                stage_back(model, time, p, u, path, block + i * n, row + i, rate, argument, gp)
+                for m in range(n):
+                    argument[m] += new[m] if i == s - 1 else 0.0
             for m in range(n):
-                # The last stage is the field at the new state.
-                argument[m] += new[m] if i == s - 1 else 0.0
                 old[m] += argument[m]
             spread(argument, h, at(method.a, i * s), rates, i, n)
         # The first stage is the last one of the step before.

@@ -1,4 +1,4 @@
-r"""Adaptive explicit Runge-Kutta integration that remembers its steps for the reverse pass.
+r"""Adaptive Runge-Kutta integration that remembers its steps for the reverse pass; implicit stages plug in.
 
 .. math:: Y_i = y + h \sum_{j<i} a_{ij} k_j, \qquad k_i = f(t + c_i h, Y_i), \qquad y_{+} = Y_s
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sciml.native.compilation import at, call, device, pointer
+from sciml.native.implicit import attempt_implicit
 from sciml.native.method import dense_weights
 from sciml.native.networks import aligned
 from sciml.native.vectors import combine
@@ -49,6 +50,7 @@ class Path(NamedTuple):
         weights: Scratch for the weights of the stages in the dense output.
         zero: A row of zeros.
         error: The error estimate.
+        work: Matrices and vectors of implicit stages; empty for an explicit method.
     """
 
     capacity: int
@@ -62,13 +64,14 @@ class Path(NamedTuple):
     weights: Any
     zero: Any
     error: Any
+    work: Any
 
 
-def path_size(states: int, stages: int, tape: int, capacity: int) -> int:
+def path_size(states: int, stages: int, tape: int, capacity: int, work: int) -> int:
     """How many floats hold a path of `capacity` steps, every part starting on a cache line."""
     stride = -(-states // 4) * 4
     parts = (capacity, capacity, capacity * stages * stride, capacity * stages * stride)
-    return sum(map(aligned, (*parts, (1 + capacity * (stages - 1)) * tape, stages, stride, stride)))
+    return sum(map(aligned, (*parts, (1 + capacity * (stages - 1)) * tape, stages, stride, stride, work)))
 
 
 @device
@@ -78,7 +81,7 @@ def after(part, count):
 
 
 @device
-def carve_path(reached, memory, states, stages, tape, capacity):
+def carve_path(reached, memory, states, stages, tape, capacity, work):
     """A path in the given memory, and where that is free again."""
     stride = (states + 3) // 4 * 4
     block = capacity * stages * stride
@@ -89,8 +92,9 @@ def carve_path(reached, memory, states, stages, tape, capacity):
     weights = after(tapes, (1 + capacity * (stages - 1)) * tape)
     zero = after(weights, stages)
     error = after(zero, stride)
-    path = Path(capacity, stride, reached, memory, h, arguments, rates, tapes, weights, zero, error)
-    return path, after(error, stride)
+    matrices = after(error, stride)
+    path = Path(capacity, stride, reached, memory, h, arguments, rates, tapes, weights, zero, error, matrices)
+    return path, after(matrices, work)
 
 
 @device
@@ -231,7 +235,10 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         final = direction * (t + STRETCH * h - end) >= 0.0
         if final:
             h = end - t
-        error = attempt(model, method, atol, t, h, p, u, path, block, row)
+        if method.gamma > 0.0:
+            error = attempt_implicit(model, method, atol, t, h, p, u, path, block, row)
+        else:
+            error = attempt(model, method, atol, t, h, p, u, path, block, row)
         if error <= 1.0:
             t_next = end if final else t + h
             written = write_outputs(method, path, block, t, h, t_next, times, count, written, outputs)

@@ -9,12 +9,16 @@ from sciml.solvers.tableaus import Tableau
 
 
 class Method(NamedTuple):
-    """Coefficients as the steppers see them: pointers to those of `Tableau`, matrices row after row."""
+    """Coefficients as the steppers see them: pointers to those of `Tableau`, matrices row after row.
+
+    `gamma` is the diagonal of all stages but the first; 0 for an explicit method.
+    """
 
     stages: int
     degree: int
     order: float
     error_order: float
+    gamma: float
     c: Any
     a: Any
     error: Any
@@ -24,7 +28,7 @@ class Method(NamedTuple):
 def pack(tableau: Tableau) -> np.ndarray:
     """All coefficients in one array."""
     error = np.zeros(tableau.stages) if tableau.error is None else tableau.error
-    head = [tableau.stages, tableau.dense.shape[1], tableau.order, tableau.error_order]
+    head = [tableau.stages, tableau.dense.shape[1], tableau.order, tableau.error_order, tableau.gamma]
     parts = (head, tableau.c, tableau.a.ravel(), error, tableau.dense.ravel())
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
@@ -33,10 +37,11 @@ def pack(tableau: Tableau) -> np.ndarray:
 def unpack(packed):
     """The method whose coefficients `pack` wrote."""
     s, degree = int(packed[0]), int(packed[1])
-    c, a = 4, 4 + s
+    c, a = 5, 5 + s
     error = a + s * s
     dense = error + s
-    return Method(s, degree, packed[2], packed[3], at(packed, c), at(packed, a), at(packed, error), at(packed, dense))
+    parts = at(packed, c), at(packed, a), at(packed, error), at(packed, dense)
+    return Method(s, degree, packed[2], packed[3], packed[4], *parts)
 
 
 @device

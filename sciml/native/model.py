@@ -8,8 +8,9 @@ signals of one trajectory. A *routine* is a triple that serves as right-hand sid
     vjp(t, y, p, u, tape, g, gy, gp)     gy = (df/dy)^T g; adds (df/dp)^T g of the scalars to gp; finishes the tape row
     weights(tapes, rows, gp)             adds the weight gradient of that many consecutive tape rows to gp
 
-Beside them stand `jacobian(t, y, p, u, J)` with J[i, j] = df_i/dy_j for stiff methods, and `prepare(p)`. A generated
-source starts with `PREAMBLE`, which names the decorators and elementary functions, and prefixes its functions by role:
+Beside them stand `jacobian_value(t, y, p, u, tape, J)` with J[i, j] = df_i/dy_j for stiff methods, which needs no
+reverse pass, and `prepare(p)`. A generated source starts with `PREAMBLE`, which names the decorators and elementary
+functions, and prefixes its functions by role:
 
     @value
     def field_value(t, y, p, u, tape, out):
@@ -29,13 +30,13 @@ from numba import cfunc, types
 
 from sciml.native.compilation import OPTIONS, POINTER, load_source
 
-ROLES = ("field", "observables", "initial")
+ROLES = ("field", "observables", "initial", "jacobian")
 
 PREAMBLE = """\
 import math
 from sciml.native.activations import *
 from sciml.native.compilation import at, device
-from sciml.native.model import jacobian, prepare, value, vjp, weights
+from sciml.native.model import prepare, value, vjp, weights
 from sciml.native.vectors import add_rows, multiply, update
 """
 
@@ -48,7 +49,6 @@ def _c_function(*arguments):
 value = _c_function(types.float64, *[POINTER] * 5)
 vjp = _c_function(types.float64, *[POINTER] * 7)
 weights = _c_function(POINTER, types.int64, POINTER)
-jacobian = _c_function(types.float64, *[POINTER] * 4)
 prepare = _c_function(POINTER)
 
 
@@ -94,4 +94,4 @@ class Model:
             fields |= {f"{role}_{part}": self.address(f"{role}_{part}") for part in ("value", "vjp", "weights")}
             fields[f"{role}_tape"] = self.tapes.get(role, 0)
             fields[f"{role}_outputs"] = self.outputs.get(role, self.states)
-        return fields | {"jacobian": self.address("field_jacobian"), "prepare": self.address("prepare")}
+        return fields | {"prepare": self.address("prepare")}

@@ -11,7 +11,7 @@ from sciml.native.model import ROLES
 
 _ROUTINES = [f"{role}_{part}" for role in ROLES for part in ("value", "vjp", "weights", "tape", "outputs")]
 _SIZES = ["states", "parameters", "storage", "free", "coordinates", "runs", "rows", "lanes", "capacity", "max_steps"]
-_SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size"]
+_SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size", "work_size"]
 _ARRAYS = [
     "shots",
     "columns",
@@ -35,7 +35,7 @@ _ARRAYS = [
 ]
 
 TASK = np.dtype(
-    [(name, np.int64) for name in (*_ROUTINES, "jacobian", "prepare", *_SIZES, *_ARRAYS)]
+    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_ARRAYS)]
     + [(name, np.float64) for name in ("rtol", "first_step", "largest_step", "constant")],
     align=True,
 )

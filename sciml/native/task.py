@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from sciml.native.implicit import work_size
 from sciml.native.method import pack
 from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
@@ -49,6 +50,10 @@ class Task:
         self.arrays: dict[str, np.ndarray] = {}
         self.set(**model.addresses())
         self.set(rtol=rtol, max_steps=max_steps, first_step=first_step, largest_step=largest_step)
+        if tableau.gamma > 0.0:
+            if not model.address("jacobian_value"):
+                raise ValueError("an implicit method needs a model with `jacobian_value`.")
+            self.set(work_size=work_size(model.states, model.tapes.get("jacobian", 0)))
         self.attach("method", pack(tableau))
         self.attach("atol", np.broadcast_to(np.asarray(atol, dtype=np.float64), (model.states,)))
 
@@ -82,6 +87,7 @@ class Task:
             int(record["rows"]),
             int(record["observables_outputs"]),
             tapes.get("observables", 0),
+            int(record["work_size"]),
         )
         # A cache line more, so that two threads never write to the same one.
         size = max(size, self.model.free) + CACHE_LINE

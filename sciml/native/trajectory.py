@@ -28,11 +28,13 @@ class Lane(NamedTuple):
     adjoint: Any
 
 
-def lane_size(states: int, stages: int, field_tape: int, capacity: int, rows: int, outputs: int, tape: int) -> int:
+def lane_size(
+    states: int, stages: int, field_tape: int, capacity: int, rows: int, outputs: int, tape: int, work: int
+) -> int:
     """How many floats a lane needs."""
     stride = -(-states // 4) * 4
     parts = (rows * stride, rows * stride, outputs, outputs, rows * tape, (stages + 3) * stride)
-    return path_size(states, stages, field_tape, capacity) + sum(map(aligned, parts))
+    return path_size(states, stages, field_tape, capacity, work) + sum(map(aligned, parts))
 
 
 @device
@@ -40,7 +42,8 @@ def carve_lane(task, method, lane):
     """The scratch of a lane."""
     reached = integer_pointer(task.lane_steps + 8 * lane * task.capacity)
     memory = pointer(task.lane_floats + 8 * lane * task.lane_floats_size)
-    path, outputs = carve_path(reached, memory, task.states, method.stages, task.field_tape, task.capacity)
+    sizes = task.states, method.stages, task.field_tape, task.capacity, task.work_size
+    path, outputs = carve_path(reached, memory, *sizes)
     cotangents = after(outputs, task.rows * path.stride)
     predicted = after(cotangents, task.rows * path.stride)
     predicted_slopes = after(predicted, task.observables_outputs)

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import SolveError
+from sciml.errors import ModelError, SolveError
 from sciml.solvers.checks import checked_field, checked_positive, checked_state, checked_times
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
@@ -72,6 +72,11 @@ def solve(
     Reference:
         Hairer, Nørsett, Wanner I, sections II.4 to II.6.
     """
+    if not isinstance(solver, AbstractExplicit):
+        raise ModelError(
+            f"`{type(solver).__name__}` is native only for now; torch has explicit methods, such as `Tsit5()`. Fit a "
+            "`Problem` natively with it."
+        )
     y0 = checked_state(y0)
     times = checked_times(ts, y0)
     checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)

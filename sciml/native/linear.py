@@ -1,0 +1,59 @@
+"""Small dense linear systems on plain pointers: LU factors with partial pivoting, in place, and both solves."""
+
+import math
+
+from sciml.native.compilation import device
+
+
+@device
+def factorize(matrix, n, pivots):
+    """Replace the n x n matrix by its factors L and U; whether it is regular."""
+    for k in range(n):
+        best = k
+        for i in range(k + 1, n):
+            if abs(matrix[i * n + k]) > abs(matrix[best * n + k]):
+                best = i
+        pivots[k] = float(best)
+        pivot = matrix[best * n + k]
+        if pivot == 0.0 or not math.isfinite(pivot):
+            return False
+        if best != k:
+            for j in range(n):
+                matrix[k * n + j], matrix[best * n + j] = matrix[best * n + j], matrix[k * n + j]
+        for i in range(k + 1, n):
+            factor = matrix[i * n + k] / pivot
+            matrix[i * n + k] = factor
+            if factor != 0.0:
+                for j in range(k + 1, n):
+                    matrix[i * n + j] -= factor * matrix[k * n + j]
+    return True
+
+
+@device
+def solve_factored(matrix, n, pivots, x):
+    """Replace x by the solution of A z = x, from the factors of A."""
+    for k in range(n):
+        other = int(pivots[k])
+        x[k], x[other] = x[other], x[k]
+    for i in range(n):
+        for j in range(i):
+            x[i] -= matrix[i * n + j] * x[j]
+    for i in range(n - 1, -1, -1):
+        for j in range(i + 1, n):
+            x[i] -= matrix[i * n + j] * x[j]
+        x[i] /= matrix[i * n + i]
+
+
+@device
+def solve_transposed(matrix, n, pivots, x):
+    """Replace x by the solution of A^T z = x, from the factors of A."""
+    for i in range(n):
+        for j in range(i):
+            x[i] -= matrix[j * n + i] * x[j]
+        x[i] /= matrix[i * n + i]
+    for i in range(n - 1, -1, -1):
+        for j in range(i + 1, n):
+            x[i] -= matrix[j * n + i] * x[j]
+    for k in range(n - 1, -1, -1):
+        other = int(pivots[k])
+        x[k], x[other] = x[other], x[k]
