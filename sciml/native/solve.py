@@ -65,6 +65,13 @@ def integrate_all(address, states, keep):
         integrate_lane(task_at(address), states, lane, keep)
 
 
+@kernel
+def integrate_one_by_one(address, states, keep):
+    """Integrate every shot on this thread: starting threads costs more than one trajectory."""
+    for lane in range(task_at(address).lanes):
+        integrate_lane(task_at(address), states, lane, keep)
+
+
 def parameters_of(model: Model, p: np.ndarray) -> np.ndarray:
     """Parameters followed by the scratch that `prepare` has filled."""
     memory = np.zeros(model.storage)
@@ -114,7 +121,8 @@ def solve(
     task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
     task.attach("numbers", parameters_of(model, p))
     task.attach("times", times)
-    task.set(rows=len(times), lanes=1 if keep_steps else min(len(y0), 64))
+    lanes = 1 if keep_steps else min(len(y0), 64)
+    task.set(rows=len(times), lanes=lanes)
     inputs = np.zeros(0) if inputs is None else np.asarray(inputs, dtype=np.float64)
     rows = np.ascontiguousarray(np.broadcast_to(inputs, (len(y0), inputs.shape[-1])))
     shots = np.zeros(len(y0), SHOT)
@@ -127,7 +135,7 @@ def solve(
     while True:
         task.allocate(capacity)
         states[:, 0] = y0
-        integrate_all(task.address, states, int(keep_steps))
+        (integrate_all if lanes > 1 else integrate_one_by_one)(task.address, states, int(keep_steps))
         if not (shots["status"] == FULL).any():
             break
         capacity *= 2
