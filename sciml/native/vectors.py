@@ -16,6 +16,7 @@ from sciml.native.compilation import POINTER
 REAL, INDEX = ir.DoubleType(), ir.IntType(64)
 REGISTERS = 8
 WIDTH = 4
+WIDE = 4
 
 
 def _pieces(length: int) -> list[tuple[int, int]]:
@@ -195,6 +196,21 @@ def add_rows(typingctx, total, rows, stride, count, columns):
     return types.void(total, rows, types.int64, types.int64, columns), generate
 
 
+def _blocks(emit, builder, stride, body):
+    """Run `body(start, width)` over a row of `stride` numbers, four vectors at a time, then one at a time.
+
+    One vector's sum is a chain of additions that wait for each other; four chains run side by side.
+    """
+    four = INDEX(WIDE * WIDTH)
+    whole = builder.sdiv(stride, four)
+    with cgutils.for_range(builder, whole) as loop:
+        body(builder.mul(loop.index, four), WIDE)
+    first = builder.mul(whole, four)
+    rest = builder.sdiv(builder.sub(stride, first), INDEX(WIDTH))
+    with cgutils.for_range(builder, rest) as loop:
+        body(builder.add(first, builder.mul(loop.index, INDEX(WIDTH))), 1)
+
+
 @intrinsic
 def combine(typingctx, y, h, weights, rates, count, stride, out):
     """out = y + h * sum over j < count of weights[j] * rates[j], for rows of `stride` numbers, a multiple of four."""
@@ -202,15 +218,21 @@ def combine(typingctx, y, h, weights, rates, count, stride, out):
     def generate(context, builder, signature, args):
         emit = _Emitter(builder)
         y, h, weights, rates, count, stride, out = args
-        with cgutils.for_range(builder, builder.sdiv(stride, INDEX(WIDTH))) as blocks:
-            start = builder.mul(blocks.index, INDEX(WIDTH))
-            total = emit.register(WIDTH, emit.zero(WIDTH))
+        length = emit.splat(h, WIDTH)
+
+        def body(start, vectors):
+            places = [builder.add(start, INDEX(k * WIDTH)) for k in range(vectors)]
+            sums = [emit.register(WIDTH, emit.zero(WIDTH)) for _ in places]
             with cgutils.for_range(builder, count) as loop:
-                vector = emit.load(rates, emit.offset(loop.index, stride, start), WIDTH)
-                emit.accumulate(total, emit.splat(emit.load(weights, loop.index, 1), WIDTH), vector)
-            length = emit.splat(h, WIDTH)
-            result = emit.multiply_add(length, builder.load(total), emit.load(y, start, WIDTH))
-            emit.store(result, out, start, WIDTH)
+                weight = emit.splat(emit.load(weights, loop.index, 1), WIDTH)
+                row = builder.mul(loop.index, stride)
+                for place, total in zip(places, sums):
+                    emit.accumulate(total, weight, emit.load(rates, builder.add(row, place), WIDTH))
+            for place, total in zip(places, sums):
+                result = emit.multiply_add(length, builder.load(total), emit.load(y, place, WIDTH))
+                emit.store(result, out, place, WIDTH)
+
+        _blocks(emit, builder, stride, body)
         return context.get_dummy_value()
 
     i = types.int64
@@ -224,14 +246,19 @@ def spread(typingctx, g, h, weights, rates, count, stride):
     def generate(context, builder, signature, args):
         emit = _Emitter(builder)
         g, h, weights, rates, count, stride = args
-        with cgutils.for_range(builder, builder.sdiv(stride, INDEX(WIDTH))) as blocks:
-            start = builder.mul(blocks.index, INDEX(WIDTH))
-            scaled = builder.fmul(emit.splat(h, WIDTH), emit.load(g, start, WIDTH))
+        length = emit.splat(h, WIDTH)
+
+        def body(start, vectors):
+            places = [builder.add(start, INDEX(k * WIDTH)) for k in range(vectors)]
+            scaled = [builder.fmul(length, emit.load(g, place, WIDTH)) for place in places]
             with cgutils.for_range(builder, count) as loop:
-                place = emit.offset(loop.index, stride, start)
                 weight = emit.splat(emit.load(weights, loop.index, 1), WIDTH)
-                result = emit.multiply_add(weight, scaled, emit.load(rates, place, WIDTH))
-                emit.store(result, rates, place, WIDTH)
+                row = builder.mul(loop.index, stride)
+                for place, vector in zip(places, scaled):
+                    cell = builder.add(row, place)
+                    emit.store(emit.multiply_add(weight, vector, emit.load(rates, cell, WIDTH)), rates, cell, WIDTH)
+
+        _blocks(emit, builder, stride, body)
         return context.get_dummy_value()
 
     i = types.int64
