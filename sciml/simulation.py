@@ -4,98 +4,122 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 import sympy as sp
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from sciml.errors import DataError, ModelError, SolveError, quoted
-from sciml.lowering.native_backend import jacobian_expressions, native_model
-from sciml.lowering.networks import architectures, weights_of
-from sciml.lowering.program import lower
-from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.native.solve import solve as native_solve
-from sciml.solvers import AbstractSolver, Kvaerno5, Solution, Stats, Status, Tsit5, solve
-from sciml.solvers.checks import checked_state, checked_times
-from sciml.symbolic.declarations import Parameter
+from sciml.lowering.networks import weights_of
+from sciml.lowering.vector_field import VectorField, compile
+from sciml.native.solve import Integrator
+from sciml.solvers import AbstractSolver, Failure, Status, Tsit5, solve
+from sciml.solvers.checks import checked_positive, checked_state, checked_times
+from sciml.solvers.integrate import failure_message
+from sciml.solvers.loop import Settings
+from sciml.symbolic import checks
 from sciml.symbolic.system import System
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Simulation:
-    """A solution of a System, by name.
+    """A solution of a System, or many at once, by name.
 
     Attributes:
-        system: What was simulated.
-        solution: Times, states, status and statistics, as solvers give them.
-        observed: Values of the System's observables over time, (time, observable).
+        field: What was simulated; with the values and weights it had then.
+        times: Output times.
+        states: States over time; of many trajectories, the first axis counts them.
+        status: How each trajectory ended; its states are NaN behind a failure.
+        backend: "native", or "torch" and why it was not native.
+        parameters: Values of the parameters (the System's own order); a row per trajectory where they differ.
     """
 
-    system: System
-    solution: Solution
-    observed: Float[Tensor, "time observable"]
+    field: VectorField
+    times: Float[np.ndarray, " time"]
+    states: Float[np.ndarray, "*trajectory time state"]
+    status: tuple[Status, ...] = (Status.SUCCESS,)
+    backend: str = "native"
+    parameters: Float[np.ndarray, "*trajectory parameter"] | None = None
 
     @property
-    def times(self) -> Float[np.ndarray, " time"]:
-        return self.solution.ts.detach().cpu().numpy()
+    def system(self) -> System:
+        """The equations."""
+        return self.field.system
 
-    @property
-    def values(self) -> Float[np.ndarray, "time column"]:
+    @cached_property
+    def values(self) -> Float[np.ndarray, "*trajectory time column"]:
         """States, then observables."""
-        return torch.cat([self.solution.ys, self.observed], -1).detach().cpu().numpy()
+        if not self.system.observed:
+            return self.states
+        p = None if self.parameters is None else torch.as_tensor(self.parameters)
+        if p is not None and p.ndim > 1:
+            p = p[:, None]
+        with torch.no_grad():
+            return self.field.observe(torch.tensor(self.times)[:, None], torch.tensor(self.states), p).numpy()
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns: states, then observables."""
         return tuple(str(symbol) for symbol in (*self.system.states, *self.system.observed))
 
-    def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, " time"]:
+    def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, "*trajectory time"]:
         """One state or observable over time."""
         self.system.symbol(name)
-        return self.values[:, self.names.index(str(name))]
+        return self.values[..., self.names.index(str(name))]
 
     def to_frame(self) -> pd.DataFrame:
-        """States and observables over time; the index is time."""
-        return pd.DataFrame(self.values, index=pd.Index(self.times, name=str(self.system.time)), columns=self.names)
+        """States and observables over time; the index is time, or (trajectory, time)."""
+        time = pd.Index(self.times, name=str(self.system.time))
+        if self.states.ndim == 2:
+            return pd.DataFrame(self.values, index=time, columns=self.names)
+        index = pd.MultiIndex.from_product([range(len(self.states)), time], names=["trajectory", time.name])
+        return pd.DataFrame(self.values.reshape(len(index), -1), index=index, columns=self.names)
 
 
 def simulate(
     system: System | VectorField,
     ts: Float[np.ndarray, " time"] | Sequence[float],
     *,
-    initial: Mapping[sp.Symbol | str, float] | None = None,
-    parameters: Mapping[sp.Symbol | str, float] | None = None,
+    initial: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
+    parameters: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
     solver: AbstractSolver | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
     max_steps: int = 100_000,
+    throw: bool = True,
     seed: int = 0,
     backend: str = "auto",
 ) -> Simulation:
     r"""Solve a System's equations from its initial values.
 
+    A list of values instead of a number, for an initial value or a parameter, makes as many trajectories, which run on
+    all cores. In a loop, compile once: `field = sciml.compile(system)`, then `simulate(field, ...)`, whose overhead is a
+    few microseconds.
+
     Args:
         system: A System, or a compiled one with the values and weights it has now.
         ts: Output times in the model's unit, strictly monotone; the first is the initial time.
-        initial: State -> value, instead of the System's own.
-        parameters: Parameter -> value, instead of the System's own.
+        initial: State -> value, or one value per trajectory, instead of the System's own.
+        parameters: Parameter -> value, or one value per trajectory, instead of the System's own.
         solver: Method; `Tsit5()` by default.
         rtol, atol: Tolerances of one step.
-        max_steps: Steps allowed, the rejected ones included.
+        max_steps: Steps allowed per trajectory, the rejected ones included.
+        throw: Raise when a trajectory fails. Otherwise `status` tells, and its states are NaN from there.
         seed: Of the random weights of networks that have none yet.
-        backend: "native" compiles the model first, which takes a second or two when it is new; "torch" does not; "auto"
-            compiles only for a method that torch lacks (`Kvaerno5`).
+        backend: "auto" computes natively where it can and by torch elsewhere (`simulation.backend` says which and why);
+            "native" and "torch" insist. A new model compiles in about a second, the first one on a machine in ten.
 
     Returns:
         States and observables at the times; `.to_frame()` makes a DataFrame of them.
 
     Raises:
         ModelError: An unknown name, a missing initial value, or diffusion terms (`noise`), which are not solved yet.
-        DataError: Times that are not strictly monotone.
+        DataError: Times that are not strictly monotone, or lists of different lengths.
         SolveError: The solution left the finite numbers, or needed steps too small; time and state are named.
 
     Example:
@@ -107,76 +131,137 @@ def simulate(
         t
         0.0  2.0000
         1.0  0.7358
+        >>> simulate(decay, [0.0, 1.0], parameters={k: [1.0, 2.0]})["x"][:, -1].round(4)
+        array([0.7358, 0.2707])
     """
-    model = trained_system(system) if isinstance(system, VectorField) else system
-    if parameters:
-        model = model.with_parameters({name: _number(name, value) for name, value in parameters.items()})
-    if initial:
-        model = model.with_initial({name: _number(name, value) for name, value in initial.items()})
-    if model.noise:
+    field = system if isinstance(system, VectorField) else compile(system, seed)
+    if field.system.noise:
         raise ModelError(
-            f"{quoted(model.noise)} has a diffusion term: stochastic systems are not solved yet. For the deterministic "
-            "part use `dataclasses.replace(system, noise={})`."
+            f"{quoted(field.system.noise)} has a diffusion term: stochastic systems are not solved yet. For the "
+            "deterministic part use `dataclasses.replace(system, noise={})`."
         )
-    field = compile(model, seed)
-    times = torch.tensor(np.asarray(ts, dtype=float))
-    solver = solver or Tsit5()
     if backend not in ("auto", "native", "torch"):
         raise ModelError(f"backend {backend!r} is not known: use 'auto', 'native' or 'torch'.")
-    if backend == "native" or (backend == "auto" and isinstance(solver, Kvaerno5)):
-        return along(field, times.numpy(), _native_states(field, times, solver, rtol, atol, max_steps))
-    with torch.no_grad():
-        y0 = field.initial
-        solution = solve(field, y0, times, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps)
-        everything = field.observe(times.unsqueeze(-1), solution.ys)
-    return Simulation(model, solution, everything[:, len(model.states) :])
+    p, y0 = _values(field, initial or {}, parameters or {})
+    settings = Settings(solver or Tsit5(), rtol, atol, None, max_steps, None)
+    times = _times(ts)
+    reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
+    if reason is None:
+        states, status, failures = _natively(field, p, y0, times, settings)
+    elif backend == "native":
+        raise ModelError(f"this cannot be simulated natively: {reason}. Use `backend='auto'`.")
+    else:
+        states, status, failures = _by_torch(field, p, y0, times, settings)
+    if throw and failures:
+        raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings))
+    return Simulation(field, times, states, status, "native" if reason is None else f"torch ({reason})", p)
 
 
-def _native_states(
-    field: VectorField, times: Float[Tensor, " time"], solver: AbstractSolver, rtol: float, atol: float, max_steps: int
-) -> Float[np.ndarray, "time state"]:
-    """States of a compiled model over time.
+_integrators: WeakKeyDictionary[VectorField, dict[tuple, Integrator]] = WeakKeyDictionary()
 
-    Raises:
-        ModelError: The model or the method has no native form.
-        SolveError: The trajectory failed.
-    """
-    system = field.system
-    if not hasattr(solver, "tableau") or solver.step is not None:
-        raise ModelError(f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Kvaerno5()`, for example, are.")
-    programs = {"field": field.program}
-    if isinstance(solver, Kvaerno5):
-        programs["jacobian"] = lower(system, jacobian_expressions(system))
-    model = native_model(programs, architectures(field.networks), free=0)
-    y0 = checked_state(field.initial.detach())
-    checked_times(times, y0)
-    p = np.concatenate([field.p.detach().numpy(), *(weights_of(network) for network in field.networks)])
-    options = {"tableau": solver.tableau, "rtol": rtol, "atol": atol, "max_steps": max_steps}
-    found = native_solve(model, p, y0.numpy(), times.numpy(), **options)
+
+def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
+    """Why this cannot run natively, or None."""
+    if not hasattr(solver, "tableau") or solver.step is not None or solver.tableau.error is None:
+        return f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Kvaerno5()`, for example, are"
+    try:
+        field.native(stiff=solver.tableau.gamma > 0.0)
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
+    """States, status and failures of all trajectories, by generated code that is kept for the next call."""
+    own = _integrators.setdefault(field, {})
+    key = (settings.solver, settings.rtol, settings.atol, settings.max_steps)
+    if key not in own:
+        checked_positive(rtol=settings.rtol, atol=settings.atol, max_steps=settings.max_steps)
+        model = field.native(stiff=settings.solver.tableau.gamma > 0.0)
+        own[key] = Integrator(model, settings.solver.tableau, settings.rtol, settings.atol, settings.max_steps)
+    numbers = p
+    if len(field.networks):
+        weights = np.concatenate([weights_of(network) for network in field.networks])
+        numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
+    found = own[key](numbers, y0, times)
+    failures = ()
     if found.status.any():
-        raise SolveError(
-            f"the solution stopped at t = {found.reached[0]:.6g} after {found.steps[0]} steps with "
-            f"`{type(solver).__name__}`: the steps became too small or too many, or the numbers not finite."
+        failures = tuple(
+            Failure(int(i), Status(found.status[i]), float(found.reached[i]), torch.as_tensor(found.ends[i]))
+            for i in np.flatnonzero(found.status)
         )
-    return found.states[0]
+    status = tuple(map(Status, found.status.tolist()))
+    return found.states if y0.ndim > 1 else found.states[0], status, failures
+
+
+def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
+    """The same by torch: any network, any method."""
+    values = torch.as_tensor(p)
+    with torch.no_grad():
+        solution = solve(
+            lambda t, y: field(t, y, values),
+            checked_state(torch.as_tensor(y0)),
+            torch.as_tensor(times),
+            solver=settings.solver,
+            rtol=settings.rtol,
+            atol=settings.atol,
+            max_steps=settings.max_steps,
+            throw=False,
+        )
+    return solution.ys.numpy(), solution.status, solution.failures
+
+
+def _times(ts: Any) -> Float[np.ndarray, " time"]:
+    """Output times, checked; quickly where nothing is wrong."""
+    times = np.array(ts, dtype=float)
+    if times.ndim == 1 and len(times) and np.isfinite(times).all():
+        steps = times[1:] - times[:-1]
+        if (steps > 0).all() or (steps < 0).all():
+            return times
+    return checked_times(torch.as_tensor(times), torch.zeros(1))[0]
+
+
+def _values(field: VectorField, initial: Mapping, parameters: Mapping) -> tuple[np.ndarray, np.ndarray]:
+    """Values of all parameters and initial states; rows, where some are given as lists."""
+    system = field.system
+    p = field.p.detach().numpy().copy()
+    if not initial and not parameters:
+        return p, field.initial_states(torch.from_numpy(p)).detach().numpy()
+    given = {checks.lookup(name, system.parameters, "parameter"): _numbers(name, v) for name, v in parameters.items()}
+    starts = {checks.lookup(name, system.equations, "state"): _numbers(name, v) for name, v in initial.items()}
+    lengths = {str(name): len(v) for name, v in (given | starts).items() if v.ndim}
+    if len(set(lengths.values())) > 1:
+        text = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
+        raise DataError(f"lists of values have different lengths: {text}. Give one value per trajectory, or a number.")
+    batch = tuple(set(lengths.values()))
+    if given:
+        p = np.broadcast_to(p, (*(batch if any(v.ndim for v in given.values()) else ()), len(p))).copy()
+        for i, name in enumerate(system.parameters):
+            if name in given:
+                p[..., i] = given[name]
+    y0 = np.zeros(len(system.states))
+    if len(starts) < len(system.states):
+        y0 = field.initial_states(torch.as_tensor(p), starts).detach().numpy()
+    y0 = np.broadcast_to(y0, (*batch, len(system.states))).copy()
+    for i, name in enumerate(system.states):
+        if name in starts:
+            y0[..., i] = starts[name]
+    return p, y0
+
+
+def _numbers(name: Any, value: Any) -> Float[np.ndarray, "*trajectory"]:
+    """A number, or a list of them."""
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the value of `{name}` is {value!r}, which is not a number or a list of numbers.") from error
+    if numbers.ndim > 1 or not numbers.size:
+        raise DataError(f"the values of `{name}` have shape {numbers.shape}: give a number, or one per trajectory.")
+    if not np.isfinite(numbers).all():
+        raise DataError(f"the value of `{name}` is `{numbers[~np.isfinite(numbers)][0]}`: give finite numbers.")
+    return numbers
 
 
 def along(field: VectorField, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> Simulation:
     """A trajectory that was computed elsewhere, with the observables along it."""
-    ts, ys = torch.tensor(times, dtype=torch.float64), torch.tensor(states)
-    with torch.no_grad():
-        everything = field.observe(ts.unsqueeze(-1), ys)
-    solution = Solution(ts, ys, (Status.SUCCESS,), Stats((0,), (0,), 0))
-    return Simulation(field.system, solution, everything[:, len(field.system.states) :])
-
-
-def _number(name: Any, value: Any) -> float | Parameter:
-    if isinstance(value, Parameter):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"the value of `{name}` is {value!r}, which is not a number.") from error
-    if not np.isfinite(number):
-        raise DataError(f"the value of `{name}` is `{number}`: give a finite number.")
-    return number
+    return Simulation(field, times, states)

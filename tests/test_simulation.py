@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sympy as sp
+import torch
 
 import sciml
 from sciml import MLP, Kvaerno5, ModelError, Parameter, SolveError, System, Tsit5
@@ -49,8 +50,9 @@ def test_a_stiff_method_is_native_by_itself_and_refused_by_torch():
 
 def test_a_native_failure_tells_time_and_method():
     runaway = System({x: x**2}, initial={x: 1})
-    with pytest.raises(SolveError, match=r"stopped at t = (1|0\.99).* with `Tsit5`"):
-        sciml.simulate(runaway, [0.0, 2.0], backend="native")
+    for backend in ("native", "torch"):
+        with pytest.raises(SolveError, match=r"step size fell below .* at t = (1|0\.99).* with `Tsit5`"):
+            sciml.simulate(runaway, [0.0, 2.0], backend=backend)
     assert sciml.simulate(runaway, [0.0, 0.5], backend="native")["x"][-1] == pytest.approx(2.0, rel=1e-5)
 
 
@@ -90,3 +92,69 @@ def test_a_stiff_system_is_fitted_and_kept(tmp_path):
     again = sciml.load(fit.save(tmp_path / "robertson.sciml"))
     assert again.problem.solver == Kvaerno5()
     assert again.loss == fit.loss
+
+
+# Many trajectories
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_lists_of_values_make_trajectories_each_as_if_it_were_alone(backend):
+    system, times = sciml.models.lotka_volterra(), np.linspace(0, 3, 5)
+    first, second = system.states
+    rate = next(iter(system.parameters))
+    starts, rates = [0.5, 1.0, 2.0], [0.4, 0.5, 0.6]
+    options = {"backend": backend, "rtol": 1e-9, "atol": 1e-9}
+    many = sciml.simulate(system, times, initial={first: starts, second: 0.7}, parameters={rate: rates}, **options)
+    assert many.states.shape == (3, 5, 2)
+    for i, (start, value) in enumerate(zip(starts, rates)):
+        one = sciml.simulate(system, times, initial={first: start, second: 0.7}, parameters={rate: value}, **options)
+        np.testing.assert_allclose(many.states[i], one.states, rtol=1e-9)
+    frame = many.to_frame()
+    assert frame.index.names == ["trajectory", "t"]
+    np.testing.assert_array_equal(frame.loc[1, str(first)], many[first][1])
+
+
+def test_observables_follow_each_trajectory_and_its_parameters():
+    system = System({x: -k * x}, parameters={k: 1.0}, initial={x: k}, observed={"rate": k * x})
+    simulation = sciml.simulate(system, [0.0, 1.0], parameters={k: [1.0, 2.0]})
+    np.testing.assert_allclose(simulation["x"][:, 0], [1.0, 2.0])
+    np.testing.assert_allclose(simulation["rate"], simulation["x"] * [[1.0], [2.0]])
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_one_failing_trajectory_leaves_the_others_alone(backend):
+    runaway = System({x: x**2}, initial={x: 1})
+    with pytest.raises(SolveError, match=r"trajectory 1 .* 1 of 3 trajectories failed"):
+        sciml.simulate(runaway, [0.0, 1.0], initial={x: [0.1, 2.0, 0.5]}, backend=backend)
+    kept = sciml.simulate(runaway, [0.0, 1.0], initial={x: [0.1, 2.0, 0.5]}, backend=backend, throw=False)
+    assert [status.name for status in kept.status] == ["SUCCESS", "STEP_UNDERFLOW", "SUCCESS"]
+    np.testing.assert_allclose(kept["x"][[0, 2], -1], [1 / 9, 1.0], rtol=1e-4)
+    assert np.isnan(kept["x"][1, -1])
+
+
+def test_lists_that_do_not_fit_are_refused_and_their_neighbors_accepted():
+    system = System({x: -k * x, y: -y}, parameters={k: 1.0}, initial={x: 1, y: 1})
+    with pytest.raises(sciml.DataError, match="different lengths: 2 of `k`, 3 of `x`"):
+        sciml.simulate(system, [0.0, 1.0], initial={x: [1, 2, 3]}, parameters={k: [1, 2]})
+    with pytest.raises(sciml.DataError, match=r"values of `x` have shape \(1, 2\)"):
+        sciml.simulate(system, [0.0, 1.0], initial={x: [[1, 2]]})
+    assert sciml.simulate(system, [0.0, 1.0], initial={x: [1, 2, 3]}, parameters={k: 2.0}).states.shape == (3, 2, 2)
+
+
+def test_a_compiled_field_is_simulated_with_the_values_it_has_at_the_time():
+    field = sciml.compile(System({x: -k * x}, parameters={k: 1.0}, initial={x: 1}))
+    first = sciml.simulate(field, [0.0, 1.0])
+    with torch.no_grad():
+        field.p[0] = 2.0
+    second = sciml.simulate(field, [0.0, 1.0])
+    np.testing.assert_allclose([first["x"][-1], second["x"][-1]], np.exp([-1.0, -2.0]), rtol=1e-5)
+    assert first.parameters[0] == 1.0
+
+
+def test_what_has_no_native_form_runs_by_torch_and_says_why():
+    system = System({x: f(x)}, learned={f: torch.nn.GRUCell(1, 1).double()}, initial={x: 1})
+    simulation = sciml.simulate(system, [0.0, 0.1])
+    assert "no plain perceptron" in simulation.backend
+    with pytest.raises(ModelError, match="cannot be simulated natively: the network `GRUCell`"):
+        sciml.simulate(system, [0.0, 0.1], backend="native")
+    assert sciml.simulate(sciml.models.lorenz(), [0.0, 0.1]).backend == "native"

@@ -12,7 +12,7 @@ import torch
 
 from sciml import MLP, Normal, Parameter, Problem, System, Tsit5
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import jacobian_expressions, native_model
+from sciml.lowering.native_backend import jacobian_program, native_model
 from sciml.lowering.program import lower
 from sciml.native.explicit import MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.model import PREAMBLE, Model
@@ -24,7 +24,7 @@ from sciml.solvers.tableaus import KVAERNO5
 
 def compiled(system: System) -> Model:
     programs = {"field": lower(system, system.equations.values())}
-    programs["jacobian"] = lower(system, jacobian_expressions(system))
+    programs["jacobian"] = jacobian_program(system)
     return native_model(programs, [], free=len(system.states))
 
 

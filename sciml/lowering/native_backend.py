@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.printing.pycode import AbstractPythonCodePrinter
 
 from sciml.errors import ModelError
-from sciml.lowering.program import Assign, Call, Program
+from sciml.lowering.program import Assign, Call, Program, lower
 from sciml.native.jets import Jet, closure
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
@@ -164,6 +164,12 @@ def jacobian_expressions(system: System) -> list[sp.Expr]:
     return [slope(flattened(e), x) for e in system.equations.values() for x in system.states]
 
 
+def jacobian_program(system: System) -> Program:
+    """What stiff methods need beside the right-hand side: its derivatives by the states and, if it has any, by time."""
+    slopes = [slope(flattened(e), system.time) for e in system.equations.values()]
+    return lower(system, [*jacobian_expressions(system), *(slopes if any(s != 0 for s in slopes) else ())])
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where one routine keeps things in a tape row: each call's section, then the temporaries."""
@@ -199,8 +205,8 @@ class _Evaluation:
 class _Routine:
     """Writes value, vjp and weights of one Program."""
 
-    def __init__(self, role: str, program: Program, networks: Sequence[Perceptron]):
-        self.role, self.networks = role, networks
+    def __init__(self, role: str, program: Program, networks: Sequence[Perceptron], differentiable: bool):
+        self.role, self.networks, self.differentiable = role, networks, differentiable
         self.steps = [Assign(s.target, flattened(s.expression)) if isinstance(s, Assign) else s for s in program.steps]
         self.results = [flattened(result) for result in program.results]
         self.program = program
@@ -216,7 +222,7 @@ class _Routine:
 
     def source(self) -> str:
         parts = [*(jet.source().splitlines() for jet in self.jets()), self._value()]
-        if self.role != "jacobian":
+        if self.differentiable:
             parts.append(self._vjp())
             if self.calls:
                 parts.append(self._weights())
@@ -342,6 +348,7 @@ def native_model(
     programs: Mapping[str, Program],
     networks: Sequence[tuple[tuple[int, ...], str]],
     free: int,
+    gradients: bool = True,
 ) -> Model:
     """Generated code for a model's routines.
 
@@ -350,6 +357,7 @@ def native_model(
             parameters and networks.
         networks: Widths, from input to output, and activation of each network.
         free: Number of free initial values of one trajectory.
+        gradients: Whether the routines get their reverse pass; a simulation does without and compiles faster.
 
     Raises:
         ModelError: A function without native form, or a derivative of a network beyond the second.
@@ -364,7 +372,9 @@ def native_model(
     for network in perceptrons:
         placed.append(Perceptron(network.name, network.widths, network.activation, network.weights, copies))
         copies += aligned(network.scratch)
-    routines = {role: _Routine(role, program, placed) for role, program in programs.items()}
+    routines = {
+        role: _Routine(role, program, placed, gradients and role != "jacobian") for role, program in programs.items()
+    }
     parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]
     if placed:
         parts.append("\n".join(["@prepare", "def prepare(p):", *(f"    {n.name}_prepare(p)" for n in placed)]) + "\n")

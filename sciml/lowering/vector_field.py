@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
-from sciml.lowering.networks import build_network, weights_of
+from sciml.lowering.native_backend import jacobian_program, native_model
+from sciml.lowering.networks import architectures, build_network, weights_of
 from sciml.lowering.program import Program, lower
 from sciml.lowering.torch_backend import torch_function
+from sciml.native.model import Model
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.system import System
 
@@ -47,38 +50,72 @@ class VectorField(nn.Module):
         self.program = lower(system, system.equations.values())
         self._function = torch_function(self.program)
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
+        self._models: dict[bool, Model] = {}
+        self._initial: dict[frozenset, Tensor | Callable[..., Tensor]] = {}
 
-    def forward(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
-        return self._function(self._time(t, y), y, self.p, self.networks)
+    def forward(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state"]:
+        """The right-hand side, with other values `p` (..., parameters) than the field's own where they are given."""
+        return self._function(self._time(t, y), y, self.p if p is None else p, self.networks)
 
-    def observe(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... value"]:
+    def observe(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... value"]:
         """States and observed expressions, in this order, at the states `y`."""
-        return self._observe(self._time(t, y), y, self.p, self.networks)
+        return self._observe(self._time(t, y), y, self.p if p is None else p, self.networks)
+
+    def native(self, stiff: bool) -> Model:
+        """Native code for the right-hand side, with its Jacobian for a stiff method; made once.
+
+        Raises:
+            ModelError: The System, or one of its networks, has no native form.
+        """
+        if stiff not in self._models:
+            programs = {"field": self.program} | ({"jacobian": jacobian_program(self.system)} if stiff else {})
+            self._models[stiff] = native_model(programs, architectures(self.networks), free=0, gradients=False)
+        return self._models[stiff]
 
     def _time(self, t: Any, y: Tensor) -> Tensor:
         return t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=y.dtype, device=y.device)
 
     @property
     def initial(self) -> Float[Tensor, " state"]:
-        missing = [x for x in self.system.states if x not in self.system.initial]
+        return self.initial_states(self.p)
+
+    def initial_states(
+        self, p: Float[Tensor, "... parameter"], known: Collection[sp.Symbol] = ()
+    ) -> Float[Tensor, "... state"]:
+        """Initial states from the System's values at some values of the parameters; zero for the `known` states.
+
+        Raises:
+            ModelError: A state that is not known has no initial value.
+        """
+        system = self.system
+        missing = [x for x in system.states if x not in system.initial and x not in known]
         if missing:
             raise ModelError(
                 f"{quoted(missing)} has no initial value. Give one in `System(initial={{{missing[0]}: ...}})` or in "
                 f"the call: `initial={{{missing[0]}: ...}}`."
             )
-        return torch_function(self.initial_program(self.system))(self.p[:0], self.p[:0], self.p, self.networks)
-
-    @staticmethod
-    def initial_program(system: System) -> Program:
-        """The Program that computes the initial state from the parameters alone."""
-        values = [system.initial[x] for x in system.states]
-        return lower(system, [v.value if isinstance(v, Parameter) else v for v in values], inputs=())
+        key = frozenset(known)
+        if key not in self._initial:
+            values = [sp.S.Zero if x in known else system.initial[x] for x in system.states]
+            program = initial_program(system, values)
+            constant = all(value.is_number for value in program.results)
+            # Numbers alone are a tensor at once: a short simulation takes less time than one torch function.
+            self._initial[key] = p.new_tensor([float(v) for v in program.results]) if constant else torch_function(program)
+        found = self._initial[key]
+        if isinstance(found, Tensor):
+            return found.expand(*p.shape[:-1], -1)
+        return found(p[..., :0], p[..., :0], p, self.networks)
 
     def learned_values(self, group: tuple, arguments: Float[Tensor, "... argument"]) -> Float[Tensor, "... function"]:
         """The functions of one learned group at given arguments, with factors and scales."""
         formals = [sp.Symbol(f"argument_{i}", real=True) for i in range(self.system.arity(group))]
         program = lower(self.system, [function(*formals) for function in group], inputs=formals)
         return torch_function(program)(self._time(0.0, arguments), arguments, self.p, self.networks)
+
+
+def initial_program(system: System, values: Iterable[sp.Expr | Parameter]) -> Program:
+    """The Program that computes initial values from the parameters alone."""
+    return lower(system, [v.value if isinstance(v, Parameter) else v for v in values], inputs=())
 
 
 def compile(system: System, seed: int = 0) -> VectorField:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import jacobian_expressions, native_model
+from sciml.lowering.native_backend import jacobian_program, native_model
 from sciml.lowering.networks import architectures
 from sciml.lowering.program import Program, lower, slot
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
@@ -58,7 +58,7 @@ def programs(problem: Measured) -> dict[str, Program]:
         "observables": lower(system, measured_expressions(problem)),
     }
     if isinstance(problem.solver, Kvaerno5):
-        result["jacobian"] = lower(system, jacobian_expressions(system))
+        result["jacobian"] = jacobian_program(system)
     if given != list(system.states):
         mixed = [x if e == x else FIRST * e + (1 - FIRST) * x for x, e in zip(system.states, given)]
         result["initial"] = lower(system, mixed)

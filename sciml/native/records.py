@@ -41,10 +41,10 @@ TASK = np.dtype(
 )
 
 # One trajectory: where its rows of times and data begin, how many they are, where its free initial values lie in
-# `numbers`, the address of its inputs, the shot that continues it (-1: none), and its initial time; then what
-# became of it.
+# `numbers`, the addresses of its inputs and (outside fits) of its parameters, the shot that continues it (-1: none),
+# and its initial time; then what became of it.
 SHOT = np.dtype(
-    [(name, np.int64) for name in ("first", "rows", "free", "inputs", "next", "status", "steps")]
+    [(name, np.int64) for name in ("first", "rows", "free", "inputs", "numbers", "next", "status", "steps")]
     + [(name, np.float64) for name in ("start", "value", "reached")],
     align=True,
 )

@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 
 from sciml.native.compilation import at, call, device, kernel, pointer
-from sciml.native.explicit import FULL, integrate
+from sciml.native.explicit import FULL, SUCCESS, integrate
 from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.networks import aligned
@@ -15,6 +15,9 @@ from sciml.native.records import SHOT, shot_of, task_at
 from sciml.native.task import Task
 from sciml.native.trajectory import carve_lane
 from sciml.solvers.tableaus import TSIT5, Tableau
+
+# More lanes balance better, fewer need less memory.
+LANES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class Trajectories:
         states: By trajectory, time and state; NaN behind a failure.
         status: Of each trajectory, from `explicit`; 0 is success.
         reached: Time that each trajectory reached.
+        ends: State there.
         steps: Number of accepted steps of each.
         t: Start of each accepted step of the first trajectory, if steps were kept.
         h: Their lengths.
@@ -33,13 +37,14 @@ class Trajectories:
     states: np.ndarray
     status: np.ndarray
     reached: np.ndarray
+    ends: np.ndarray
     steps: np.ndarray
     t: np.ndarray
     h: np.ndarray
 
 
 @device
-def integrate_lane(task, states, lane, keep):
+def integrate_lane(task, states, ends, lane, keep):
     """Integrate one lane's contiguous part of the shots from their initial states."""
     method, n = unpack(pointer(task.method)), task.states
     scratch = carve_lane(task, method, lane)
@@ -48,7 +53,7 @@ def integrate_lane(task, states, lane, keep):
         shot = shot_of(task, number)
         for m in range(n):
             path.states[m] = states[number, 0, m]
-        p, u, start = pointer(task.numbers), pointer(shot.inputs), shot.start
+        p, u, start = pointer(shot.numbers), pointer(shot.inputs), shot.start
         status, steps, reached = integrate(task, method, start, times, task.rows, p, u, path, outputs, keep)
         shot.status, shot.steps, shot.reached = status, steps, reached
         direction = 1.0 if times[task.rows - 1] >= start else -1.0
@@ -56,20 +61,132 @@ def integrate_lane(task, states, lane, keep):
             known = direction * (times[row] - reached) <= 0.0
             for m in range(n):
                 states[number, row, m] = outputs[row * path.stride + m] if known else math.nan
+        last = at(path.states, min(steps, task.capacity - 1) * method.stages * path.stride * keep)
+        if status == SUCCESS:
+            last = at(outputs, (task.rows - 1) * path.stride)
+        for m in range(n):
+            ends[number, m] = last[m]
 
 
 @kernel(parallel=True)
-def integrate_all(address, states, keep):
+def integrate_all(address, states, ends, keep):
     """Integrate every shot; lanes run on threads. The body is one call, as in `loss_kernels.evaluate_parallel`."""
     for lane in prange(task_at(address).lanes):
-        integrate_lane(task_at(address), states, lane, keep)
+        integrate_lane(task_at(address), states, ends, lane, keep)
 
 
 @kernel
-def integrate_one_by_one(address, states, keep):
+def integrate_one_by_one(address, states, ends, keep):
     """Integrate every shot on this thread: starting threads costs more than one trajectory."""
     for lane in range(task_at(address).lanes):
-        integrate_lane(task_at(address), states, lane, keep)
+        integrate_lane(task_at(address), states, ends, lane, keep)
+
+
+class Integrator:
+    """A model and a method, ready to integrate again and again: what does not change is laid out once.
+
+    Calling it is not safe from two threads at once: it owns the memory it works in.
+
+    Args:
+        model: Compiled equations.
+        tableau: The method.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance, of all states or of each.
+        max_steps: Most steps, accepted and rejected, of one trajectory.
+        first_step: Length of the first step; chosen from the field if 0.
+        largest_step: Longest step.
+        keep_steps: Whether to return the steps of the first trajectory.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        tableau: Tableau = TSIT5,
+        rtol: float = 1e-6,
+        atol: float | np.ndarray = 1e-6,
+        max_steps: int = 100_000,
+        first_step: float = 0.0,
+        largest_step: float = math.inf,
+        keep_steps: bool = False,
+    ) -> None:
+        self.model, self.keep = model, int(keep_steps)
+        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
+        self._prepare = model.address("prepare")
+        self._capacity = 64 if keep_steps else 1
+        self._count, self._rows, self._sets = 0, 0, 0
+
+    def __call__(
+        self, p: np.ndarray, y0: np.ndarray, times: np.ndarray, start: float | None = None, inputs=None
+    ) -> Trajectories:
+        """Integrate from each row of `y0` over the same times.
+
+        Args:
+            p: Parameters, without scratch; a row per trajectory or one for all.
+            y0: Initial states, one per row.
+            times: Output times, monotonic.
+            start: Initial time; the first output time by default.
+            inputs: Inputs, a row per trajectory or one for all.
+
+        Returns:
+            The trajectories; failures are marked in `status`, none is raised.
+        """
+        y0 = np.array(y0, dtype=np.float64, ndmin=2)
+        times = np.ascontiguousarray(times, dtype=np.float64)
+        self._lay_out(len(y0), times)
+        shots = self._shots
+        shots["start"] = times[0] if start is None else start
+        self._set_numbers(p)
+        if inputs is not None:
+            rows = np.ascontiguousarray(np.broadcast_to(inputs, (len(y0), np.shape(inputs)[-1])), dtype=np.float64)
+            shots["inputs"] = rows.ctypes.data + 8 * rows.shape[1] * np.arange(len(y0))
+        states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
+        run = integrate_all if self._lanes > 1 else integrate_one_by_one
+        while True:
+            states[:, 0] = y0
+            run(self.task.address, states, ends, self.keep)
+            if not self.keep or not (shots["status"] == FULL).any():
+                break
+            self._capacity *= 2
+            self.task.allocate(self._capacity)
+        t, h = self._steps(int(shots["steps"][0]) if self.keep else 0)
+        return Trajectories(states, shots["status"].copy(), shots["reached"].copy(), ends, shots["steps"].copy(), t, h)
+
+    def _lay_out(self, count: int, times: np.ndarray) -> None:
+        """Memory for that many trajectories over these times; nothing to do if it is as the last time."""
+        self.task.refer("times", times)
+        if (count, len(times)) == (self._count, self._rows):
+            return
+        self._count, self._rows = count, len(times)
+        self._lanes = 1 if self.keep else min(count, LANES)
+        self._shots = np.zeros(count, SHOT)
+        self.task.refer("shots", self._shots)
+        self.task.set(rows=len(times), lanes=self._lanes, shot_count=count)
+        self.task.allocate(self._capacity)
+
+    def _set_numbers(self, p: np.ndarray) -> None:
+        """Parameters followed by the scratch that `prepare` fills, a row per set of parameters."""
+        p = np.array(p, dtype=np.float64, ndmin=2, copy=None)
+        if self._sets != len(p):
+            # On a cache line, as the copies of the weights want it.
+            self.task.attach("numbers", np.zeros((len(p), aligned(self.model.storage))))
+            self._sets = len(p)
+        rows = self.task.arrays["numbers"]
+        self._shots["numbers"] = rows.ctypes.data + 8 * rows.shape[1] * np.arange(len(p))
+        rows[:, : self.model.parameters] = p
+        if self._prepare:
+            for row in rows:
+                _prepare(self._prepare, row)
+
+    def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        lane = self.task.arrays["lane_floats"][0]
+        return lane[:count].copy(), lane[aligned(self._capacity) :][:count].copy()
+
+
+def solve(
+    model: Model, p: np.ndarray, y0: np.ndarray, times: np.ndarray, *, start=None, inputs=None, **settings
+) -> Trajectories:
+    """Integrate a model once; arguments as of `Integrator`."""
+    return Integrator(model, **settings)(p, y0, times, start, inputs)
 
 
 def parameters_of(model: Model, p: np.ndarray) -> np.ndarray:
@@ -79,70 +196,6 @@ def parameters_of(model: Model, p: np.ndarray) -> np.ndarray:
     if model.address("prepare"):
         _prepare(model.address("prepare"), memory)
     return memory
-
-
-def solve(
-    model: Model,
-    p: np.ndarray,
-    y0: np.ndarray,
-    times: np.ndarray,
-    *,
-    start: float | None = None,
-    inputs: np.ndarray | None = None,
-    tableau: Tableau = TSIT5,
-    rtol: float = 1e-6,
-    atol: float | np.ndarray = 1e-6,
-    max_steps: int = 100_000,
-    keep_steps: bool = False,
-    first_step: float = 0.0,
-    largest_step: float = np.inf,
-) -> Trajectories:
-    """Integrate a model from each row of `y0` over the same times.
-
-    Args:
-        model: Compiled equations.
-        p: Parameters, without scratch.
-        y0: Initial states, one per row.
-        times: Output times, monotonic.
-        start: Initial time; the first output time by default.
-        inputs: Inputs, a row per trajectory or one for all.
-        tableau: The method.
-        rtol: Relative tolerance.
-        atol: Absolute tolerance, of all states or of each.
-        max_steps: Most steps, accepted and rejected, of one trajectory.
-        keep_steps: Whether to return the steps of the first trajectory.
-        first_step: Length of the first step; chosen from the field if 0.
-        largest_step: Longest step.
-
-    Returns:
-        The trajectories; failures are marked in `status`, none is raised.
-    """
-    y0 = np.atleast_2d(np.asarray(y0, dtype=np.float64))
-    task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
-    task.attach("numbers", parameters_of(model, p))
-    task.attach("times", times)
-    lanes = 1 if keep_steps else min(len(y0), 64)
-    task.set(rows=len(times), lanes=lanes)
-    inputs = np.zeros(0) if inputs is None else np.asarray(inputs, dtype=np.float64)
-    rows = np.ascontiguousarray(np.broadcast_to(inputs, (len(y0), inputs.shape[-1])))
-    shots = np.zeros(len(y0), SHOT)
-    shots["start"] = times[0] if start is None else start
-    shots["inputs"] = rows.ctypes.data + 8 * rows.shape[1] * np.arange(len(y0))
-    task.refer("shots", shots)
-    task.set(shot_count=len(shots))
-    states = np.empty((len(y0), len(times), model.states))
-    capacity = 64 if keep_steps else 1
-    while True:
-        task.allocate(capacity)
-        states[:, 0] = y0
-        (integrate_all if lanes > 1 else integrate_one_by_one)(task.address, states, int(keep_steps))
-        if not (shots["status"] == FULL).any():
-            break
-        capacity *= 2
-    count = int(shots["steps"][0]) if keep_steps else 0
-    lane = task.arrays["lane_floats"][0]
-    h = lane[aligned(capacity) :][:count].copy()
-    return Trajectories(states, shots["status"], shots["reached"], shots["steps"], lane[:count].copy(), h)
 
 
 @kernel

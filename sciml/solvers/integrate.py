@@ -84,7 +84,7 @@ def solve(
     settings = Settings(solver, rtol, atol, first_step, max_steps, min_step)
     ys, result = gradients.solve(field, y0, times, settings, dense)
     if throw and result.failures:
-        raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings))
+        raise SolveError(failure_message(result.failures, len(times), y0.ndim > 1, settings))
     single = y0.ndim == 1
     shape = y0.shape if single else y0.shape[1:]
 
@@ -103,7 +103,7 @@ def solve(
     )
 
 
-def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
+def failure_message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
     """What happened to the first trajectory that failed, and what to try."""
     first = failures[0]
     name = type(settings.solver).__name__
