@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -180,12 +181,12 @@ def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
         model = field.native(stiff=settings.solver.tableau.gamma > 0.0)
         own[key] = Integrator(model, settings.solver.tableau, settings.rtol, settings.atol, settings.max_steps)
     numbers = p
-    if len(field.networks):
+    if field.system.learned:
         weights = np.concatenate([weights_of(network) for network in field.networks])
         numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
     found = own[key](numbers, y0, times)
     failures = ()
-    if found.status.any():
+    if np.count_nonzero(found.status):
         failures = tuple(
             Failure(int(i), Status(found.status[i]), float(found.reached[i]), torch.as_tensor(found.ends[i]))
             for i in np.flatnonzero(found.status)
@@ -214,9 +215,9 @@ def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
 def _times(ts: Any) -> Float[np.ndarray, " time"]:
     """Output times, checked; quickly where nothing is wrong."""
     times = np.array(ts, dtype=float)
-    if times.ndim == 1 and len(times) and np.isfinite(times).all():
-        steps = times[1:] - times[:-1]
-        if (steps > 0).all() or (steps < 0).all():
+    if times.ndim == 1 and len(times) and math.isfinite(times[0]) and math.isfinite(times[-1]):
+        growing = np.count_nonzero(times[1:] > times[:-1])
+        if growing == len(times) - 1 or np.count_nonzero(times[1:] < times[:-1]) == len(times) - 1:
             return times
     return checked_times(torch.as_tensor(times), torch.zeros(1))[0]
 
@@ -226,7 +227,7 @@ def _values(field: VectorField, initial: Mapping, parameters: Mapping) -> tuple[
     system = field.system
     p = field.p.detach().numpy().copy()
     if not initial and not parameters:
-        return p, field.initial_states(torch.from_numpy(p)).detach().numpy()
+        return p, field.initial_states(torch.from_numpy(p)).numpy()
     given = {checks.lookup(name, system.parameters, "parameter"): _numbers(name, v) for name, v in parameters.items()}
     starts = {checks.lookup(name, system.equations, "state"): _numbers(name, v) for name, v in initial.items()}
     lengths = {str(name): len(v) for name, v in (given | starts).items() if v.ndim}

@@ -51,7 +51,7 @@ class VectorField(nn.Module):
         self._function = torch_function(self.program)
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
         self._models: dict[bool, Model] = {}
-        self._initial: dict[frozenset, Tensor | Callable[..., Tensor]] = {}
+        self._initial: dict[tuple, Tensor | Callable[..., Tensor]] = {}
 
     def forward(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state"]:
         """The right-hand side, with other values `p` (..., parameters) than the field's own where they are given."""
@@ -87,6 +87,16 @@ class VectorField(nn.Module):
         Raises:
             ModelError: A state that is not known has no initial value.
         """
+        key = tuple(known)
+        if key not in self._initial:
+            self._initial[key] = self._lowered_initial(key)
+        found = self._initial[key]
+        if isinstance(found, Tensor):
+            return found.expand(*p.shape[:-1], -1) if p.ndim > 1 else found
+        return found(p[..., :0], p[..., :0], p, self.networks)
+
+    def _lowered_initial(self, known: tuple[sp.Symbol, ...]) -> Tensor | Callable[..., Tensor]:
+        """The initial states as a function, or as numbers where they depend on nothing."""
         system = self.system
         missing = [x for x in system.states if x not in system.initial and x not in known]
         if missing:
@@ -94,17 +104,10 @@ class VectorField(nn.Module):
                 f"{quoted(missing)} has no initial value. Give one in `System(initial={{{missing[0]}: ...}})` or in "
                 f"the call: `initial={{{missing[0]}: ...}}`."
             )
-        key = frozenset(known)
-        if key not in self._initial:
-            values = [sp.S.Zero if x in known else system.initial[x] for x in system.states]
-            program = initial_program(system, values)
-            constant = all(value.is_number for value in program.results)
-            # Numbers alone are a tensor at once: a short simulation takes less time than one torch function.
-            self._initial[key] = p.new_tensor([float(v) for v in program.results]) if constant else torch_function(program)
-        found = self._initial[key]
-        if isinstance(found, Tensor):
-            return found.expand(*p.shape[:-1], -1)
-        return found(p[..., :0], p[..., :0], p, self.networks)
+        program = initial_program(system, [sp.S.Zero if x in known else system.initial[x] for x in system.states])
+        if all(value.is_number for value in program.results):
+            return torch.tensor([float(value) for value in program.results], dtype=torch.float64)
+        return torch_function(program)
 
     def learned_values(self, group: tuple, arguments: Float[Tensor, "... argument"]) -> Float[Tensor, "... function"]:
         """The functions of one learned group at given arguments, with factors and scales."""

@@ -12,7 +12,7 @@ from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.networks import aligned
 from sciml.native.records import SHOT, shot_of, task_at
-from sciml.native.task import Task
+from sciml.native.task import Task, aligned_copy
 from sciml.native.trajectory import carve_lane
 from sciml.solvers.tableaus import TSIT5, Tableau
 
@@ -68,16 +68,32 @@ def integrate_lane(task, states, ends, lane, keep):
             ends[number, m] = last[m]
 
 
+@device
+def begin(task, numbers, times, start, inputs):
+    """Fill in the scratch of the parameters, and tell every shot where its parameters, inputs and times are."""
+    task.times = times.ctypes.data
+    for row in range(numbers.shape[0]):
+        if task.prepare != 0:
+            call(task.prepare, (at(numbers, row * numbers.shape[1]),))
+    for number in range(task.shot_count):
+        shot = shot_of(task, number)
+        shot.start = start
+        shot.numbers = numbers.ctypes.data + 8 * numbers.shape[1] * min(number, numbers.shape[0] - 1)
+        shot.inputs = inputs.ctypes.data + 8 * inputs.shape[1] * min(number, inputs.shape[0] - 1)
+
+
 @kernel(parallel=True)
-def integrate_all(address, states, ends, keep):
+def integrate_all(address, numbers, times, start, inputs, states, ends, keep):
     """Integrate every shot; lanes run on threads. The body is one call, as in `loss_kernels.evaluate_parallel`."""
+    begin(task_at(address), numbers, times, start, inputs)
     for lane in prange(task_at(address).lanes):
         integrate_lane(task_at(address), states, ends, lane, keep)
 
 
 @kernel
-def integrate_one_by_one(address, states, ends, keep):
+def integrate_one_by_one(address, numbers, times, start, inputs, states, ends, keep):
     """Integrate every shot on this thread: starting threads costs more than one trajectory."""
+    begin(task_at(address), numbers, times, start, inputs)
     for lane in range(task_at(address).lanes):
         integrate_lane(task_at(address), states, ends, lane, keep)
 
@@ -111,9 +127,11 @@ class Integrator:
     ) -> None:
         self.model, self.keep = model, int(keep_steps)
         self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
-        self._prepare = model.address("prepare")
+        self._address = self.task.address
         self._capacity = 64 if keep_steps else 1
-        self._count, self._rows, self._sets = 0, 0, 0
+        self._numbers = self._memory(1)
+        self._shots = np.zeros(0, SHOT)
+        self._rows = 0
 
     def __call__(
         self, p: np.ndarray, y0: np.ndarray, times: np.ndarray, start: float | None = None, inputs=None
@@ -131,55 +149,49 @@ class Integrator:
             The trajectories; failures are marked in `status`, none is raised.
         """
         y0 = np.array(y0, dtype=np.float64, ndmin=2)
+        p = np.array(p, dtype=np.float64, ndmin=2, copy=None)
         times = np.ascontiguousarray(times, dtype=np.float64)
-        self._lay_out(len(y0), times)
-        shots = self._shots
-        shots["start"] = times[0] if start is None else start
-        self._set_numbers(p)
-        if inputs is not None:
-            rows = np.ascontiguousarray(np.broadcast_to(inputs, (len(y0), np.shape(inputs)[-1])), dtype=np.float64)
-            shots["inputs"] = rows.ctypes.data + 8 * rows.shape[1] * np.arange(len(y0))
+        inputs = _NOTHING if inputs is None else np.array(inputs, dtype=np.float64, ndmin=2)
+        if len(p) != len(self._numbers):
+            self._numbers = self._memory(len(p))
+        self._numbers[:, : self.model.parameters] = p
+        if (len(y0), len(times)) != (len(self._shots), self._rows):
+            self._lay_out(len(y0), len(times))
         states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
         run = integrate_all if self._lanes > 1 else integrate_one_by_one
+        arguments = (self._numbers, times, float(times[0] if start is None else start), inputs, states, ends)
         while True:
             states[:, 0] = y0
-            run(self.task.address, states, ends, self.keep)
-            if not self.keep or not (shots["status"] == FULL).any():
+            run(self._address, *arguments, self.keep)
+            if not self.keep or not (self._shots["status"] == FULL).any():
                 break
             self._capacity *= 2
             self.task.allocate(self._capacity)
-        t, h = self._steps(int(shots["steps"][0]) if self.keep else 0)
-        return Trajectories(states, shots["status"].copy(), shots["reached"].copy(), ends, shots["steps"].copy(), t, h)
+        shots = self._shots.copy()
+        t, h = self._steps(int(shots["steps"][0]))
+        return Trajectories(states, shots["status"], shots["reached"], ends, shots["steps"], t, h)
 
-    def _lay_out(self, count: int, times: np.ndarray) -> None:
-        """Memory for that many trajectories over these times; nothing to do if it is as the last time."""
-        self.task.refer("times", times)
-        if (count, len(times)) == (self._count, self._rows):
-            return
-        self._count, self._rows = count, len(times)
+    def _memory(self, rows: int) -> np.ndarray:
+        """Parameters and their scratch, a row per set; on a cache line, as the copies of the weights want it."""
+        return aligned_copy(np.zeros((rows, aligned(self.model.storage))))
+
+    def _lay_out(self, count: int, rows: int) -> None:
+        """Memory for that many trajectories and output times."""
+        self._shots, self._rows = np.zeros(count, SHOT), rows
         self._lanes = 1 if self.keep else min(count, LANES)
-        self._shots = np.zeros(count, SHOT)
         self.task.refer("shots", self._shots)
-        self.task.set(rows=len(times), lanes=self._lanes, shot_count=count)
+        self.task.set(rows=rows, lanes=self._lanes, shot_count=count)
         self.task.allocate(self._capacity)
 
-    def _set_numbers(self, p: np.ndarray) -> None:
-        """Parameters followed by the scratch that `prepare` fills, a row per set of parameters."""
-        p = np.array(p, dtype=np.float64, ndmin=2, copy=None)
-        if self._sets != len(p):
-            # On a cache line, as the copies of the weights want it.
-            self.task.attach("numbers", np.zeros((len(p), aligned(self.model.storage))))
-            self._sets = len(p)
-        rows = self.task.arrays["numbers"]
-        self._shots["numbers"] = rows.ctypes.data + 8 * rows.shape[1] * np.arange(len(p))
-        rows[:, : self.model.parameters] = p
-        if self._prepare:
-            for row in rows:
-                _prepare(self._prepare, row)
-
     def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Start and length of the steps of the first trajectory, if they were kept."""
+        if not self.keep:
+            return _NOTHING[0], _NOTHING[0]
         lane = self.task.arrays["lane_floats"][0]
         return lane[:count].copy(), lane[aligned(self._capacity) :][:count].copy()
+
+
+_NOTHING = np.zeros((1, 0))
 
 
 def solve(
