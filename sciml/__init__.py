@@ -11,7 +11,7 @@ from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation, simulate
-from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Solution, Tsit5, solve
+from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Rodas5P, Solution, Tsit5, solve
 from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
 
@@ -38,6 +38,7 @@ __all__ = [
     "Normal",
     "Parameter",
     "Problem",
+    "Rodas5P",
     "Simulation",
     "SingleShooting",
     "Solution",

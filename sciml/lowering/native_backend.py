@@ -6,7 +6,7 @@ derivatives, every network call through its generated backward function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -348,7 +348,7 @@ def native_model(
     programs: Mapping[str, Program],
     networks: Sequence[tuple[tuple[int, ...], str]],
     free: int,
-    gradients: bool = True,
+    reverse: Collection[str] = ("field", "observables", "initial"),
 ) -> Model:
     """Generated code for a model's routines.
 
@@ -357,7 +357,8 @@ def native_model(
             parameters and networks.
         networks: Widths, from input to output, and activation of each network.
         free: Number of free initial values of one trajectory.
-        gradients: Whether the routines get their reverse pass; a simulation does without and compiles faster.
+        reverse: Which routines get their reverse pass; a simulation does without any and compiles faster, and the
+            gradient through a linearly implicit method needs that of the `jacobian`, too.
 
     Raises:
         ModelError: A function without native form, or a derivative of a network beyond the second.
@@ -372,9 +373,7 @@ def native_model(
     for network in perceptrons:
         placed.append(Perceptron(network.name, network.widths, network.activation, network.weights, copies))
         copies += aligned(network.scratch)
-    routines = {
-        role: _Routine(role, program, placed, gradients and role != "jacobian") for role, program in programs.items()
-    }
+    routines = {role: _Routine(role, program, placed, role in reverse) for role, program in programs.items()}
     parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]
     if placed:
         parts.append("\n".join(["@prepare", "def prepare(p):", *(f"    {n.name}_prepare(p)" for n in placed)]) + "\n")

@@ -69,7 +69,7 @@ class VectorField(nn.Module):
         """
         if stiff not in self._models:
             programs = {"field": self.program} | ({"jacobian": jacobian_program(self.system)} if stiff else {})
-            self._models[stiff] = native_model(programs, architectures(self.networks), free=0, gradients=False)
+            self._models[stiff] = native_model(programs, architectures(self.networks), free=0, reverse=())
         return self._models[stiff]
 
     def _time(self, t: Any, y: Tensor) -> Tensor:

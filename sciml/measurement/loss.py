@@ -14,7 +14,7 @@ from sciml.lowering.networks import build_network, decayed, weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.coordinates import Coordinates
 from sciml.measurement.measured import Measured
-from sciml.measurement.native_evaluator import NativeEvaluator, reason_against
+from sciml.measurement.native_evaluator import ONLY_NATIVE, NativeEvaluator, compiled
 from sciml.measurement.shots import cut
 from sciml.measurement.torch_evaluator import TorchEvaluator
 from sciml.symbolic.declarations import MLP, Parameter
@@ -66,19 +66,22 @@ class Loss:
         backend = self.problem.backend
         if backend == "torch":
             return "torch"
-        reason = reason_against(self.problem, self.field.networks)
-        if reason is None:
-            return "native"
-        if backend == "native":
-            raise ModelError(f"this problem cannot be computed natively: {reason}. Use `backend='auto'`.")
-        return f"torch ({reason})"
+        try:
+            self._model = compiled(self.problem, self.field.networks)
+        except ModelError as error:
+            if backend == "native":
+                raise ModelError(f"this problem cannot be computed natively: {error}. Use `backend='auto'`.") from error
+            if isinstance(self.problem.solver, ONLY_NATIVE):
+                raise
+            return f"torch ({error})"
+        return "native"
 
     @cached_property
     def _native(self) -> NativeEvaluator | None:
         if self.engine != "native":
             return None
         numbers = self.physical(np.zeros(len(self.coordinates)))
-        return NativeEvaluator(self.problem, self.shots, self.field.networks, self.coordinates, self._places(), numbers)
+        return NativeEvaluator(self.problem, self.shots, self._model, self.coordinates, self._places(), numbers)
 
     def prepare(self) -> None:
         """Compile the model, and on a new machine the kernels, before they are needed."""

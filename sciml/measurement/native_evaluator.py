@@ -17,36 +17,44 @@ from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
-from sciml.native.solve import solve
+from sciml.native.model import Model
+from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
-from sciml.solvers import Direct, Dopri5, Dopri8, Kvaerno5, Tsit5
+from sciml.solvers import Direct, Dopri5, Dopri8, Kvaerno5, Rodas5P, Tsit5
 from sciml.symbolic.declarations import LogNormal
 
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
 
+NATIVE = (Tsit5, Dopri5, Dopri8, Kvaerno5, Rodas5P)
+ONLY_NATIVE = (Kvaerno5, Rodas5P)
+
 MANY = 32
 """From this number of shots on they are spread over threads; fewer do not repay waking them."""
 
 
-def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
-    """Why the native engine cannot take this problem, or None."""
-    reason = _reason(problem, networks)
-    if reason is not None and isinstance(problem.solver, Kvaerno5):
-        raise ModelError(f"`Kvaerno5` is native only for now, and this problem cannot be computed natively: {reason}.")
-    return reason
+def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
+    """Native code for everything in the loss.
 
-
-def _reason(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
-    if not isinstance(problem.solver, Tsit5 | Dopri5 | Dopri8 | Kvaerno5) or problem.solver.step is not None:
-        return f"the solver {problem.solver!r} is not native; `Tsit5()`, `Dopri5()`, `Dopri8()` and `Kvaerno5()` are"
-    if not isinstance(problem.gradients, Direct):
-        return f"gradients by {problem.gradients!r} are not native; `Direct()` is"
+    Raises:
+        ModelError: What in the problem has no native form.
+    """
+    solver = problem.solver
     try:
-        native_model(programs(problem), architectures(networks), free=len(problem.system.states))
+        if not isinstance(solver, NATIVE) or solver.step is not None:
+            names = ", ".join(f"`{kind.__name__}()`" for kind in NATIVE)
+            raise ModelError(f"the solver {solver!r} is not native; {names} are")
+        if not isinstance(problem.gradients, Direct):
+            raise ModelError(f"gradients by {problem.gradients!r} are not native; `Direct()` is")
+        reverse = ["field", "observables", "initial", *(["jacobian"] if isinstance(solver, Rodas5P) else [])]
+        return native_model(programs(problem), architectures(networks), len(problem.system.states), reverse)
     except ModelError as error:
-        return str(error)
-    return None
+        if isinstance(solver, ONLY_NATIVE):
+            name = type(solver).__name__
+            raise ModelError(
+                f"`{name}` is native only, and this problem cannot be computed natively: {error}."
+            ) from error
+        raise
 
 
 def programs(problem: Measured) -> dict[str, Program]:
@@ -57,7 +65,7 @@ def programs(problem: Measured) -> dict[str, Program]:
         "field": lower(system, system.equations.values()),
         "observables": lower(system, measured_expressions(problem)),
     }
-    if isinstance(problem.solver, Kvaerno5):
+    if isinstance(problem.solver, Kvaerno5 | Rodas5P):
         result["jacobian"] = jacobian_program(system)
     if given != list(system.states):
         mixed = [x if e == x else FIRST * e + (1 - FIRST) * x for x, e in zip(system.states, given)]
@@ -71,7 +79,7 @@ class NativeEvaluator:
     Args:
         problem: Equations and measurements.
         shots: Trajectories to solve.
-        networks: Their learned terms, for widths and activations.
+        model: Native code for the problem, from `compiled`.
         coordinates: What is free.
         places: Where the value of each coordinate goes among all parameters, all weights, and the starts of all shots.
         numbers: Values of these three where nothing is free.
@@ -81,13 +89,12 @@ class NativeEvaluator:
         self,
         problem: Measured,
         shots: Sequence[Shot],
-        networks: Iterable[nn.Module],
+        model: Model,
         coordinates: Coordinates,
         places: Int[np.ndarray, " theta"],
         numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
     ):
         states = len(problem.system.states)
-        model = native_model(programs(problem), architectures(networks), free=states)
         self._problem, self._model = problem, model
         free = self._coordinates(coordinates, places)
         trajectories = [
@@ -127,8 +134,8 @@ class NativeEvaluator:
         """States over time from one initial state; None where they could not be computed."""
         problem = self._problem
         p = np.concatenate([parameters, weights])
-        options = {"rtol": problem.rtol, "atol": problem.atol, "tableau": problem.solver.tableau}
-        found = solve(self._model, p, start, times, inputs=np.ones(1), **options)
+        integrator = Integrator(self._model, problem.solver.tableau, problem.rtol, problem.atol)
+        found = integrator(p, start, times, inputs=np.ones(1))
         return None if found.status.any() else found.states[0]
 
     def _coordinates(self, coordinates: Coordinates, places: np.ndarray) -> native.Coordinates:

@@ -7,7 +7,7 @@ With the cotangents :math:`\bar y_{+}` of the new state and :math:`\bar k_i` of 
 
 where :math:`\bar Y_s` also takes in :math:`\bar y_{+}`. An output between two steps is linear in the stages, so it
 adds :math:`h w_i(\theta)` times its cotangent to each. The first stage belongs to the step before, as its last.
-Implicit stages solve a transposed system first, see `implicit`.
+Implicit stages solve a transposed system first, see `implicit` and `rosenbrock`.
 
 Reference:
     Hager (2000), Numer. Math. 87, 247-282; Sanz-Serna (2016), SIAM Review 58, 3-33.
@@ -16,6 +16,7 @@ Reference:
 from sciml.native.compilation import at, call, device
 from sciml.native.implicit import implicit_stage_back
 from sciml.native.method import dense_weights
+from sciml.native.rosenbrock import rosenbrock_step_back
 from sciml.native.vectors import spread
 
 # Weight gradients are collected once this many evaluations are done: their tape rows are still in the cache.
@@ -48,6 +49,30 @@ def outputs_back(method, stride, t, h, times, cotangents, first, last, old, rate
 
 
 @device
+def step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp):
+    """Pull the cotangents of the new state and of the stages back to the first state and the first stage.
+
+    Arguments as in `rosenbrock.rosenbrock_step_back`; the cotangent of the first stage is left in `rates`.
+    """
+    n, s = path.stride, method.stages
+    for i in range(s - 1, 0, -1):
+        time, rate = t + method.c[i] * h, at(rates, i * n)
+        # The last stage is the field at the new state.
+        if method.gamma > 0.0:
+            for m in range(n):
+                argument[m] = new[m] if i == s - 1 else 0.0
+            scale, stage = h * method.gamma, block + i * n
+            implicit_stage_back(model, scale, time, p, u, path, stage, row + i, rate, argument, gp)
+        else:
+            stage_back(model, time, p, u, path, block + i * n, row + i, rate, argument, gp)
+            for m in range(n):
+                argument[m] += new[m] if i == s - 1 else 0.0
+        for m in range(n):
+            old[m] += argument[m]
+        spread(argument, h, at(method.a, i * s), rates, i, n)
+
+
+@device
 def pull_back(model, method, start, times, count, cotangents, p, u, path, steps, gp, scratch):
     """Carry the cotangents of all outputs back to the initial state.
 
@@ -72,37 +97,30 @@ def pull_back(model, method, start, times, count, cotangents, p, u, path, steps,
     at_start = 0
     while at_start < count and times[at_start] == start:
         at_start += 1
-    done = steps * (s - 1) + 1
+    # Of a linearly implicit method every stage has its own tape row; else the last stage is the next step's first.
+    shared = 0 if method.linear else 1
+    done = steps * (s - 1) + shared
     for step in range(steps - 1, -1, -1):
         t, h, block, row = path.t[step], path.h[step], step * s * n, step * (s - 1)
         before = path.reached[step - 1] if step > 0 else at_start
         outputs_back(method, n, t, h, times, cotangents, before, path.reached[step], old, rates, path.weights)
-        for i in range(s - 1, 0, -1):
-            time, rate = t + method.c[i] * h, at(rates, i * n)
-            # The last stage is the field at the new state.
-            if method.gamma > 0.0:
-                for m in range(n):
-                    argument[m] = new[m] if i == s - 1 else 0.0
-                scale, stage = h * method.gamma, block + i * n
-                implicit_stage_back(model, scale, time, p, u, path, stage, row + i, rate, argument, gp)
-            else:
-                stage_back(model, time, p, u, path, block + i * n, row + i, rate, argument, gp)
-                for m in range(n):
-                    argument[m] += new[m] if i == s - 1 else 0.0
-            for m in range(n):
-                old[m] += argument[m]
-            spread(argument, h, at(method.a, i * s), rates, i, n)
-        # The first stage is the last one of the step before.
+        if method.linear:
+            rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp)
+        else:
+            step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp)
         for m in range(n):
             new[m], old[m] = old[m], 0.0
-            rates[(s - 1) * n + m] = rates[m]
+            rates[(s - 1) * n + m] = shared * rates[m]
         for m in range((s - 1) * n):
             rates[m] = 0.0
-        if done - row - 1 >= ROWS:
-            collect_weights(model, path, row + 1, done, gp)
-            done = row + 1
+        if done - row - shared >= ROWS:
+            collect_weights(model, path, row + shared, done, gp)
+            done = row + shared
+    for m in range(n):
+        argument[m] = 0.0
     if steps > 0:
-        stage_back(model, start, p, u, path, 0, 0, at(rates, (s - 1) * n), argument, gp)
+        if shared:
+            stage_back(model, start, p, u, path, 0, 0, at(rates, (s - 1) * n), argument, gp)
         collect_weights(model, path, 0, done, gp)
     for m in range(n):
         new[m] += argument[m]

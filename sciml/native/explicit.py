@@ -15,6 +15,7 @@ from sciml.native.compilation import at, call, device, pointer
 from sciml.native.implicit import attempt_implicit
 from sciml.native.method import dense_weights
 from sciml.native.networks import aligned
+from sciml.native.rosenbrock import attempt_rosenbrock
 from sciml.native.vectors import combine
 from sciml.solvers.control import (
     BETA,
@@ -235,7 +236,10 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         final = direction * (t + STRETCH * h - end) >= 0.0
         if final:
             h = end - t
-        if method.gamma > 0.0:
+        if method.linear:
+            first = row - model.field_tape
+            error = attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, first, not rejected)
+        elif method.gamma > 0.0:
             error = attempt_implicit(model, method, atol, t, h, p, u, path, block, row)
         else:
             error = attempt(model, method, atol, t, h, p, u, path, block, row)

@@ -28,17 +28,19 @@ UNSOLVED = 1e3
 def work_size(states: int, tape: int) -> int:
     """How many floats the matrices and vectors of an implicit step need."""
     stride = -(-states // 4) * 4
-    return sum(map(aligned, (states * states, states * states, states, stride, stride, tape)))
+    square = states * states
+    return sum(map(aligned, (square + states, square + states, square, states, stride, stride, tape)))
 
 
 @device
 def work_parts(work, n, stride) -> tuple:
-    """The scratch of a step: Jacobian, factors, pivots, two rows of states, and a tape row."""
-    square = (n * n + 7) // 8 * 8
-    factors, pivots = at(work, square), at(work, 2 * square)
+    """The scratch of a step: Jacobian (and slope in time), factors, pivots, two rows of states, tape row, cotangents."""
+    square, slopes, row = (n * n + 7) // 8 * 8, (n * n + n + 7) // 8 * 8, (stride + 7) // 8 * 8
+    cotangents, factors = at(work, slopes), at(work, 2 * slopes)
+    pivots = at(factors, square)
     base = at(pivots, (n + 7) // 8 * 8)
-    change = at(base, (stride + 7) // 8 * 8)
-    return work, factors, pivots, base, change, at(change, (stride + 7) // 8 * 8)
+    change = at(base, row)
+    return work, factors, pivots, base, change, at(change, row), cotangents
 
 
 @device
@@ -59,7 +61,7 @@ def attempt_implicit(model, method, atol, t, h, p, u, path, block, row):
         stage was not found.
     """
     n, s, stride = model.states, method.stages, path.stride
-    jacobian, factors, pivots, base, change, tape = work_parts(path.work, n, stride)
+    jacobian, factors, pivots, base, change, tape, _ = work_parts(path.work, n, stride)
     y, rates, scale = at(path.states, block), at(path.rates, block), h * method.gamma
     call(model.jacobian_value, (t, y, p, u, tape, jacobian))
     shifted(jacobian, factors, n, scale)
@@ -132,7 +134,7 @@ def implicit_stage_back(model, scale, t, p, u, path, stage, row, rate, argument,
         gp: Pointer to the gradient by the parameters, which is added to.
     """
     n = model.states
-    jacobian, factors, pivots, base, _, jacobian_tape = work_parts(path.work, n, path.stride)
+    jacobian, factors, pivots, base, _, jacobian_tape, _ = work_parts(path.work, n, path.stride)
     y, tape = at(path.states, stage), at(path.tapes, row * model.field_tape)
     call(model.jacobian_value, (t, y, p, u, jacobian_tape, jacobian))
     shifted(jacobian, factors, n, scale)

@@ -7,7 +7,7 @@ from sciml.native.compilation import device
 
 @device
 def factorize(matrix, n, pivots):
-    """Replace the n x n matrix by its factors L and U; whether it is regular."""
+    """Replace the n x n matrix by its factors L and U, the diagonal of U by its reciprocal; whether it is regular."""
     for k in range(n):
         best = k
         for i in range(k + 1, n):
@@ -20,8 +20,10 @@ def factorize(matrix, n, pivots):
         if best != k:
             for j in range(n):
                 matrix[k * n + j], matrix[best * n + j] = matrix[best * n + j], matrix[k * n + j]
+        inverse = 1.0 / pivot
+        matrix[k * n + k] = inverse
         for i in range(k + 1, n):
-            factor = matrix[i * n + k] / pivot
+            factor = matrix[i * n + k] * inverse
             matrix[i * n + k] = factor
             if factor != 0.0:
                 for j in range(k + 1, n):
@@ -41,7 +43,7 @@ def solve_factored(matrix, n, pivots, x):
     for i in range(n - 1, -1, -1):
         for j in range(i + 1, n):
             x[i] -= matrix[i * n + j] * x[j]
-        x[i] /= matrix[i * n + i]
+        x[i] *= matrix[i * n + i]
 
 
 @device
@@ -50,7 +52,7 @@ def solve_transposed(matrix, n, pivots, x):
     for i in range(n):
         for j in range(i):
             x[i] -= matrix[j * n + i] * x[j]
-        x[i] /= matrix[i * n + i]
+        x[i] *= matrix[i * n + i]
     for i in range(n - 1, -1, -1):
         for j in range(i + 1, n):
             x[i] -= matrix[j * n + i] * x[j]

@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sciml.native.compilation import at, device
-from sciml.solvers.tableaus import Tableau
+from sciml.solvers.tableaus import Rosenbrock, Tableau
 
 
 class Method(NamedTuple):
     """Coefficients as the steppers see them: pointers to those of `Tableau`, matrices row after row.
 
-    `gamma` is the diagonal of all stages but the first; 0 for an explicit method.
+    `gamma` is the diagonal of all stages but the first; 0 for an explicit method. `linear` is 1 for a method of
+    Rosenbrock's kind, which alone has `coupling` and `drift`.
     """
 
     stages: int
@@ -19,17 +20,22 @@ class Method(NamedTuple):
     order: float
     error_order: float
     gamma: float
+    linear: int
     c: Any
     a: Any
     error: Any
     dense: Any
+    coupling: Any
+    drift: Any
 
 
 def pack(tableau: Tableau) -> np.ndarray:
     """All coefficients in one array."""
+    linear = isinstance(tableau, Rosenbrock)
     error = np.zeros(tableau.stages) if tableau.error is None else tableau.error
-    head = [tableau.stages, tableau.dense.shape[1], tableau.order, tableau.error_order, tableau.gamma]
-    parts = (head, tableau.c, tableau.a.ravel(), error, tableau.dense.ravel())
+    head = [tableau.stages, tableau.dense.shape[1], tableau.order, tableau.error_order, tableau.gamma, linear]
+    extra = (tableau.coupling.ravel(), tableau.drift) if isinstance(tableau, Rosenbrock) else ()
+    parts = (head, tableau.c, tableau.a.ravel(), error, tableau.dense.ravel(), *extra)
     return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
 
@@ -37,11 +43,13 @@ def pack(tableau: Tableau) -> np.ndarray:
 def unpack(packed):
     """The method whose coefficients `pack` wrote."""
     s, degree = int(packed[0]), int(packed[1])
-    c, a = 5, 5 + s
+    c, a = 6, 6 + s
     error = a + s * s
     dense = error + s
+    coupling = dense + s * degree
     parts = at(packed, c), at(packed, a), at(packed, error), at(packed, dense)
-    return Method(s, degree, packed[2], packed[3], packed[4], *parts)
+    extra = at(packed, coupling), at(packed, coupling + s * s)
+    return Method(s, degree, packed[2], packed[3], packed[4], int(packed[5]), *parts, *extra)
 
 
 @device

@@ -9,6 +9,7 @@ from sciml.solvers.integrate import solve
 from sciml.solvers.kvaerno5 import Kvaerno5
 from sciml.solvers.protocol import AbstractExplicit, AbstractSolver
 from sciml.solvers.rk4 import RK4
+from sciml.solvers.rodas5p import Rodas5P
 from sciml.solvers.solution import Failure, Solution, Stats, Status
 from sciml.solvers.tableaus import Tableau
 from sciml.solvers.tsit5 import Tsit5
@@ -25,6 +26,7 @@ __all__ = [
     "Failure",
     "Heun",
     "Kvaerno5",
+    "Rodas5P",
     "Solution",
     "Stats",
     "Status",

@@ -1,6 +1,6 @@
 """Butcher tableaus of explicit and diagonally implicit methods, as NumPy arrays shared by both engines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,7 @@ class Tableau:
     dense_order: int
     error_order: int = 0
 
-    @cached_property
+    @property
     def c(self) -> Float[np.ndarray, " stages"]:
         """Nodes of the stages, as fractions of the step."""
         return self.a.sum(axis=1)
@@ -64,6 +64,40 @@ class Tableau:
         """Weights of the stages at the fractions `theta` of the step."""
         powers = theta[..., None] ** np.arange(1, self.dense.shape[1] + 1)
         return powers @ self.dense.T
+
+
+@dataclass(frozen=True, eq=False)
+class Rosenbrock(Tableau):
+    r"""Coefficients of a linearly implicit method: one matrix per step, no iteration.
+
+    .. math:: (I - h \gamma J) k_i = \gamma \Bigl( f\bigl(t + c_i h,\; y + h \sum_{j<i} a_{ij} k_j\bigr)
+              + \sum_{j<i} g_{ij} k_j + h d_i\, \partial_t f(t, y) \Bigr), \qquad J = \partial_y f(t, y)
+
+    The last row of `a` holds the weights of the step, as in `Tableau`; the last "stage" is the new state alone. Here k is
+    the transformed variable of Hairer and Wanner, divided by h.
+
+    Args:
+        nodes: :math:`c_i`; with the transformed coefficients they are not the row sums of `a`.
+        coupling: :math:`g_{ij}`.
+        drift: :math:`d_i`.
+        diagonal: :math:`\gamma`.
+
+    Reference:
+        Hairer, Wanner II, eq. IV.7.25.
+    """
+
+    nodes: Float[np.ndarray, " stages"] = field(kw_only=True)
+    coupling: Float[np.ndarray, "stages stages"] = field(kw_only=True)
+    drift: Float[np.ndarray, " stages"] = field(kw_only=True)
+    diagonal: float = field(kw_only=True)
+
+    @property
+    def c(self) -> Float[np.ndarray, " stages"]:
+        return self.nodes
+
+    @property
+    def gamma(self) -> float:
+        return self.diagonal
 
 
 def _lower(*rows: list[float]) -> Float[np.ndarray, "stages stages"]:
@@ -188,6 +222,88 @@ _kvaerno5 = _lower(
         0.06962479448202728,
     ],
 ) + np.diag([0.0, *[0.26] * 6])
+_rodas5p_weights = [
+    -7.502846399306121,
+    2.561846144803919,
+    -11.627539656261098,
+    -0.18268767659942256,
+    0.030198172008377946,
+    1.0,
+    1.0,
+    1.0,
+]
+_rodas5p = _lower(
+    [3.0],
+    [2.849394379747939, 0.45842242204463923],
+    [-6.954028509809101, 2.489845061869568, -10.358996098473584],
+    [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
+    *(_rodas5p_weights[:stages] for stages in (5, 6, 7, 8)),
+)
+_rodas5p_coupling = _lower(
+    [-14.155112264123755],
+    [-17.97296035885952, -2.859693295451294],
+    [147.12150275711716, -1.41221402718213, 71.68940251302358],
+    [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
+    [24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471],
+    [
+        30.91273214028599,
+        -3.1208243349937974,
+        77.79954646070892,
+        34.28646028294783,
+        -19.097331116725623,
+        -28.087943162872662,
+    ],
+    [
+        37.80277123390563,
+        -3.2571969029072276,
+        112.26918849496327,
+        66.9347231244047,
+        -40.06618937091002,
+        -54.66780262877968,
+        -9.48861652309627,
+    ],
+    [0.0],
+)
+# The dense output (1 - x) y0 + x (y1 + (1 - x) (u1 + x (u2 + x u3))), with the rows of u1, u2, u3.
+_rodas5p_dense = [
+    [
+        25.948786856663858,
+        -2.5579724845846235,
+        10.433815404888879,
+        -2.3679251022685204,
+        0.524948541321073,
+        1.1241088310450404,
+        0.4272876194431874,
+        -0.17202221070155493,
+    ],
+    [
+        -9.91568850695171,
+        -0.9689944594115154,
+        3.0438037242978453,
+        -24.495224566215796,
+        20.176138334709044,
+        15.98066361424651,
+        -6.789040303419874,
+        -6.710236069923372,
+    ],
+    [
+        11.419903575922262,
+        2.8879645146136994,
+        72.92137995996029,
+        80.12511834622643,
+        -52.072871366152654,
+        -59.78993625266729,
+        -0.15582684282751913,
+        4.883087185713722,
+    ],
+]
+
+
+def _rodas5p_dense_weights() -> Float[np.ndarray, "stages 4"]:
+    b, (u1, u2, u3) = np.array(_rodas5p_weights), np.array(_rodas5p_dense)
+    return np.vstack([np.stack([b + u1, u2 - u1, u3 - u2, -u3], axis=1), np.zeros(4)])
+
+
 _dopri8 = _lower(
     [1 / 18],
     [1 / 48, 1 / 16],
@@ -327,6 +443,24 @@ KVAERNO5 = Tableau(
     dense=collocated_dense(_kvaerno5),
     dense_order=4,
     error_order=5,
+)
+RODAS5P = Rosenbrock(
+    order=5,
+    a=_rodas5p,
+    # The state before the last stage is a solution of order 4.
+    error=np.eye(9)[7],
+    dense=_rodas5p_dense_weights(),
+    dense_order=4,
+    error_order=5,
+    nodes=np.array(
+        [0.0, 0.6358126895828704, 0.4095798393397535, 0.9769306725060716, 0.4288403609558664, 1.0, 1.0, 1.0, 1.0]
+    ),
+    coupling=_rodas5p_coupling,
+    drift=np.array(
+        [0.21193756319429014, -0.42387512638858027, -0.3384627126235924, 1.8046452872882734, 2.325825639765069]
+        + 4 * [0.0]
+    ),
+    diagonal=0.21193756319429014,
 )
 DOPRI8 = Tableau(
     order=8,
