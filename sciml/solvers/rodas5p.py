@@ -14,7 +14,8 @@ class Rodas5P(AbstractSolver):
 
     For stiff systems at all but the tightest tolerances: no iteration that could fail, and stiffly accurate and L-stable
     like `Kvaerno5`, at about a third of its cost. It needs the exact Jacobian, so that it runs natively only; its gradient
-    is exact, too. The dense output has order 4.
+    is exact, too. The dense output has order 4. Its steps are rational in the right-hand side: where a solution has a pole,
+    as that of :math:`y' = y^2`, it may cross it and follow the continuation beyond; `Kvaerno5` stops there.
 
     Args:
         step: None: the error chooses the steps.
