@@ -17,12 +17,8 @@ from matplotlib.ticker import NullFormatter
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from sciml import System
-from sciml.lowering.native_backend import native_model
-from sciml.lowering.program import lower
-from sciml.native.solve import solve
+from sciml import Dopri8, System, compile, simulate
 from sciml.scripts import interleaved, machine, median_ratio, options, report
-from sciml.solvers import Dopri8
 
 Run = Callable[[], np.ndarray]
 
@@ -53,9 +49,8 @@ def kepler_exact(t: float, e: float = 0.3) -> np.ndarray:
 
 def native(system: System, start: np.ndarray, end: float, tolerance: float) -> Run:
     """Our Dopri8."""
-    model = native_model({"field": lower(system, system.equations.values())}, [], free=len(start))
-    options = {"tableau": Dopri8.tableau, "rtol": tolerance, "atol": tolerance}
-    return lambda: solve(model, np.zeros(0), start, np.array([0.0, end]), **options).states[0, -1]
+    field, ts = compile(system.with_initial(dict(zip(system.states, start.tolist())))), [0.0, end]
+    return lambda: simulate(field, ts, solver=Dopri8(), rtol=tolerance, atol=tolerance, backend="native").states[-1]
 
 
 def diffrax(system: System, start: np.ndarray, end: float, tolerance: float) -> Run:

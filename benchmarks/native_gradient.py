@@ -8,8 +8,6 @@ the speed of a large matrix product.
 """
 
 import statistics
-from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,15 +18,6 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from sciml.scripts import interleaved, machine, median_ratio, options, report
-
-# A fit calls its loss thousands of times in a row, so a turn of the fast ones is many calls.
-CALLS = 20
-
-
-def burst(run: Callable[[], np.ndarray], calls: int) -> None:
-    """Call this many times."""
-    for _ in range(calls):
-        run()
 
 
 def compare(hidden: tuple[int, ...], rounds: int, seed: int) -> list[dict[str, object]]:
@@ -43,9 +32,7 @@ def compare(hidden: tuple[int, ...], rounds: int, seed: int) -> list[dict[str, o
     if "torchdiffeq" in found:
         contestants["torchdiffeq"], _ = peers.torchdiffeq(widths, vector[:size], *peers.arrays(problem))
     reference = contestants["native"]()
-    turns = {name: partial(burst, run, 1 if name == "torchdiffeq" else CALLS) for name, run in contestants.items()}
-    times = interleaved(turns, rounds)
-    times = {n: [t if n == "torchdiffeq" else t / CALLS for t in taken] for n, taken in times.items()}
+    times = interleaved(contestants, rounds)
     evaluations = 6 * int(problem.loss._native._loss.shots["steps"].sum())
     return [
         {

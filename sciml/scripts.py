@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -46,23 +47,35 @@ def _version(package: str) -> str:
         return f"{package} absent"
 
 
-def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round; taking turns spreads other load over all of them.
+def interleaved(
+    contestants: Mapping[str, Callable[[], object]], rounds: int, seconds: float = 0.02
+) -> dict[str, list[float]]:
+    """Seconds per call of each contestant in each round; taking turns spreads other load over all of them.
+
+    A turn is as many calls as fill `seconds`, one at least: in the use that is measured, a fit, the same function is
+    called thousands of times in a row, and finds its code and data in the caches.
 
     Args:
         contestants: Functions without arguments, by name.
-        rounds: Timed rounds; one more comes first to warm up.
+        rounds: Timed rounds; two calls of each come first, to compile and to count.
+        seconds: Least length of a turn.
 
     Returns:
         The times of each contestant, one per round.
     """
+    calls = {}
+    for name, run in contestants.items():
+        run()
+        start = time.perf_counter()
+        run()
+        calls[name] = max(1, math.ceil(seconds / (time.perf_counter() - start)))
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in contestants.items():
             start = time.perf_counter()
-            run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
+            for _ in range(calls[name]):
+                run()
+            times[name].append((time.perf_counter() - start) / calls[name])
     return times
 
 

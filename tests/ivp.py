@@ -1,4 +1,4 @@
-"""Stiff test problems as Systems, with reference end values of the IVP test set and of Hairer and Wanner."""
+"""Test problems as Systems, with reference end values of the IVP test set and of Hairer and Wanner."""
 
 from dataclasses import dataclass
 
@@ -23,14 +23,14 @@ def _reference(rates: list[str], initial: tuple[float, ...], end: float, solutio
     return Reference(System({y: sp.sympify(r, places) for y, r in zip(names, rates)}), initial, end, solution)
 
 
-def robertson() -> Reference:
-    """SUNDIALS cvRoberts first-decade outputs / Hairer-Wanner."""
-    return _reference(
-        ["-0.04*y1+1.0e4*y2*y3", "0.04*y1-1.0e4*y2*y3-3.0e7*y2**2", "3.0e7*y2**2"],
-        (1.0, 0.0, 0.0),
-        40.0,
-        (0.715827068719394, 9.185534764557e-06, 0.2841637457458413),
-    )
+def robertson(end: float = 40.0) -> Reference:
+    """To t = 40: SUNDIALS cvRoberts first-decade outputs / Hairer-Wanner; to 1e5: SciPy's Radau at 1e-13."""
+    ends = {
+        40.0: (0.715827068719394, 9.185534764557e-06, 0.2841637457458413),
+        1e5: (0.017865921142101, 7.274751468437e-08, 0.982134006110383),
+    }
+    rates = ["-0.04*y1+1.0e4*y2*y3", "0.04*y1-1.0e4*y2*y3-3.0e7*y2**2", "3.0e7*y2**2"]
+    return _reference(rates, (1.0, 0.0, 0.0), end, ends[end])
 
 
 def hires() -> Reference:
@@ -119,5 +119,81 @@ def pollution() -> Reference:
             0.0001007803037365946,
             1.772146513969984e-06,
             5.682943292316392e-05,
+        ),
+    )
+
+
+def pleiades() -> Reference:
+    """IVP Test Set II-4 plei.f: seven stars in the plane whose masses are 1 to 7, with close encounters."""
+    positions, velocities = sp.symbols("y1:15", real=True), sp.symbols("y15:29", real=True)
+    xs, ys = positions[:7], positions[7:]
+
+    def pull(i: int, along: tuple[sp.Symbol, ...]) -> sp.Expr:
+        distances = [((xs[i] - xs[j]) ** 2 + (ys[i] - ys[j]) ** 2) ** sp.Rational(3, 2) for j in range(7)]
+        return sp.Add(*[(j + 1) * (along[j] - along[i]) / distances[j] for j in range(7) if j != i])
+
+    forces = [pull(i, along) for along in (xs, ys) for i in range(7)]
+    return Reference(
+        System(dict(zip((*positions, *velocities), (*velocities, *forces)))),
+        (
+            3.0,
+            3.0,
+            -1.0,
+            -3.0,
+            2.0,
+            -2.0,
+            2.0,
+            3.0,
+            -3.0,
+            2.0,
+            0.0,
+            0.0,
+            -4.0,
+            4.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            1.75,
+            -1.5,
+            0.0,
+            0.0,
+            0.0,
+            -1.25,
+            1.0,
+            0.0,
+            0.0,
+        ),
+        3.0,
+        (
+            0.3706139143970502,
+            3.237284092057233,
+            -3.222559032418324,
+            0.659709145577531,
+            0.3425581707156584,
+            1.562172101400631,
+            -0.7003092922212495,
+            -3.943437585517392,
+            -3.27138097397255,
+            5.225081843456543,
+            -2.59061243497747,
+            1.198213693392275,
+            -0.2429682344935824,
+            1.09144924042898,
+            3.417003806314313,
+            1.354584501625501,
+            -2.590065597810775,
+            2.025053734714242,
+            -1.155815100160448,
+            -0.8072988170223021,
+            0.595239635420871,
+            -3.74124496123401,
+            0.377345968575063,
+            0.9386858869551074,
+            0.3667922227200571,
+            -0.347404635380849,
+            2.344915448180937,
+            -1.947020434263292,
         ),
     )
