@@ -66,7 +66,13 @@ class Tableau:
         return powers @ self.dense.T
 
 
-def _lower(*rows: list[float]) -> Float[np.ndarray, "stages stages"]:
+def stacked(*rows: list[float]) -> Float[np.ndarray, "stages stages"]:
+    """A lower triangular matrix from its rows but the first; the last row holds the weights of the step.
+
+    Example:
+        >>> stacked([0.5], [0.0, 1.0]).tolist()
+        [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
     a = np.zeros((len(rows) + 1, len(rows) + 1))
     for i, row in enumerate(rows):
         a[i + 1, : len(row)] = row
@@ -147,10 +153,10 @@ def _dopri8_dense(b: np.ndarray) -> Float[np.ndarray, "14 6"]:
     return d
 
 
-_euler = _lower([1.0])
-_heun = _lower([1.0], [0.5, 0.5])
-_rk4 = _lower([0.5], [0.0, 0.5], [0.0, 0.0, 1.0], [1 / 6, 1 / 3, 1 / 3, 1 / 6])
-_dopri5 = _lower(
+_euler = stacked([1.0])
+_heun = stacked([1.0], [0.5, 0.5])
+_rk4 = stacked([0.5], [0.0, 0.5], [0.0, 0.0, 1.0], [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+_dopri5 = stacked(
     [1 / 5],
     [3 / 40, 9 / 40],
     [44 / 45, -56 / 15, 32 / 9],
@@ -158,7 +164,7 @@ _dopri5 = _lower(
     [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656],
     [35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84],
 )
-_tsit5 = _lower(
+_tsit5 = stacked(
     [0.161],
     [-0.008480655492356989, 0.335480655492357],
     [2.8971530571054935, -6.359448489975075, 4.3622954328695815],
@@ -173,7 +179,7 @@ _tsit5 = _lower(
         2.324710524099774,
     ],
 )
-_kvaerno5 = _lower(
+_kvaerno5 = stacked(
     [0.26],
     [0.13, 0.84033320996790809],
     [0.22371961478320505, 0.47675532319799699, -0.06470895363112615],
@@ -188,7 +194,7 @@ _kvaerno5 = _lower(
         0.06962479448202728,
     ],
 ) + np.diag([0.0, *[0.26] * 6])
-_dopri8 = _lower(
+_dopri8 = stacked(
     [1 / 18],
     [1 / 48, 1 / 16],
     [1 / 32, 0.0, 3 / 32],
@@ -281,7 +287,15 @@ _dopri8 = _lower(
 )
 
 EULER = Tableau(order=1, a=_euler, error=None, dense=hermite_dense(_euler), dense_order=3)
-HEUN = Tableau(order=2, a=_heun, error=None, dense=hermite_dense(_heun), dense_order=3)
+HEUN = Tableau(
+    order=2,
+    a=_heun,
+    # The difference from an Euler step.
+    error=np.array([-1 / 2, 1 / 2, 0.0]),
+    dense=hermite_dense(_heun),
+    dense_order=3,
+    error_order=2,
+)
 RK4 = Tableau(order=4, a=_rk4, error=None, dense=hermite_dense(_rk4), dense_order=3)
 DOPRI5 = Tableau(
     order=5,
