@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sciml.errors import SolveError
 from sciml.solvers.captured import dependencies
+from sciml.solvers.field import Field
 from sciml.solvers.loop import Settings, march
 from sciml.solvers.parallel import evaluate_all, stage_points
 from sciml.solvers.record import Record
-from sciml.solvers.steppers import Field
 
 
 @dataclass(frozen=True, eq=False)

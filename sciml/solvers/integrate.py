@@ -5,12 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
-from sciml.solvers.checks import checked_field, checked_positive, checked_state, checked_times
+from sciml.solvers.checks import CheckedField, checked_positive, checked_state, checked_times
+from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
-from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.protocol import AbstractSolver
 from sciml.solvers.solution import Failure, Solution, Status
-from sciml.solvers.steppers import Field
+from sciml.solvers.tolerance import Tolerance
 from sciml.solvers.tsit5 import Tsit5
 
 
@@ -19,7 +20,7 @@ def solve(
     y0: Float[Tensor, "*shape"],
     ts: Float[Tensor, "*batch time"],
     *,
-    solver: AbstractExplicit = Tsit5(),  # noqa: B008 (frozen)
+    solver: AbstractSolver = Tsit5(),  # noqa: B008 (frozen)
     rtol: float = 1e-6,
     atol: float = 1e-6,
     gradients: Gradients = Direct(),  # noqa: B008 (frozen)
@@ -72,16 +73,13 @@ def solve(
     Reference:
         Hairer, Nørsett, Wanner I, sections II.4 to II.6.
     """
-    if not isinstance(solver, AbstractExplicit):
-        raise ModelError(
-            f"`{type(solver).__name__}` is native only for now; torch has explicit methods, such as `Tsit5()`. Fit a "
-            "`Problem` natively with it."
-        )
+    if not isinstance(solver, AbstractSolver):
+        raise ModelError(f"`solver` is {solver!r}. Expected a method, such as `Tsit5()` or `Kvaerno5()`.")
     y0 = checked_state(y0)
     times = checked_times(ts, y0)
     checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)
-    field = checked_field(field, y0)
-    settings = Settings(solver, rtol, atol, first_step, max_steps, min_step)
+    field = CheckedField(field, y0)
+    settings = Settings(solver, Tolerance(rtol, atol), first_step, max_steps, min_step)
     ys, result = gradients.solve(field, y0, times, settings, dense)
     if throw and result.failures:
         raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings))
