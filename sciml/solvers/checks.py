@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sciml.errors import DataError, ModelError
 from sciml.solvers.field import Field
+from sciml.solvers.tolerance import host
 
 
 def checked_state(y0: object) -> Tensor:
@@ -45,7 +46,7 @@ def checked_times(ts: object, y0: Tensor) -> Float[np.ndarray, "batch time"]:
         raise DataError(f"`ts` has shape {tuple(ts.shape)}. Expected {expected} for `y0` of shape {tuple(y0.shape)}.")
     if ts.shape[-1] == 0:
         raise DataError("`ts` is empty. Its first entry is the initial time.")
-    times = ts.detach().to("cpu", torch.float64).numpy()
+    times = host(ts).astype(np.float64)
     for row, grid in enumerate(np.atleast_2d(times)):
         _check_grid(grid, f"row {row} of `ts`" if ts.ndim == 2 else "`ts`", padded=ts.ndim == 2)
     return np.broadcast_to(np.atleast_2d(times), (batch, ts.shape[-1])).copy()

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import ModelError
-from sciml.solvers.backsolve import attach_adjoint
+from sciml.errors import DataError, ModelError
+from sciml.solvers.backsolve import adjoint_solver, attach_adjoint
 from sciml.solvers.captured import differentiable, transformed
 from sciml.solvers.checkpointed import Plan, attach_checkpointed
 from sciml.solvers.checks import checked_positive
@@ -98,11 +98,14 @@ class Backsolve:
               \frac{dL}{d\theta} = \int a \, \frac{\partial f}{\partial \theta} \, dt
 
     It is the gradient of the true solution up to the tolerance, not of the numbers computed: prefer
-    `Direct` where memory allows. The state is restored at each output, so that the error does not build up
-    between them. The integral takes the steps of the adjoint and has no error control of its own. Second
+    `Direct` where memory allows. The state is restored at each output and checkpoint, so that the error does not build up
+    between them; where the reconstructed path leaves the forward one all the same, a warning says so, and that
+    part is solved again in halves. The integral takes the steps of the adjoint and has no error control of its own. Second
     derivatives are refused.
 
     Args:
+        checkpoints: States kept between one output and the next, at equal distances, from which the path is taken
+            up again. A method with fixed steps lands on them, too.
         rtol: Relative tolerance of the backward solve; that of the forward one when None.
         atol: Absolute tolerance of the backward solve for the state and the normalized adjoint; that of the
             forward one when None.
@@ -114,12 +117,15 @@ class Backsolve:
         the integral out of the error.
     """
 
+    checkpoints: int = 0
     rtol: float | None = None
     atol: float | None = None
     parameters: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         checked_positive(rtol=self.rtol, atol=self.atol)
+        if self.checkpoints != int(self.checkpoints) or self.checkpoints < 0:
+            raise DataError(f"`checkpoints` is {self.checkpoints}. Expected a whole number, 0 or more.")
         object.__setattr__(self, "parameters", tuple(self.parameters))
 
     def solve(
@@ -129,15 +135,33 @@ class Backsolve:
         check_transforms("Backsolve")
         if dense and torch.is_grad_enabled():
             raise ModelError("`Backsolve()` keeps no steps for `dense=True`. Use `Direct()` or `torch.no_grad()`.")
+        pieces = 1 + int(self.checkpoints)
+        fine = refined(ts, pieces)
         with torch.no_grad():
-            result = march(field, y0, ts, settings, dense)
-            ys = outputs(result, y0, ts)
+            result = march(field, y0, fine, settings, dense)
+            ys = outputs(result, y0, fine)
         if torch.is_grad_enabled():
             forward = settings.tolerance
             tolerance = replace(forward, rtol=self.rtol or forward.rtol, atol=self.atol or forward.atol)
-            backward = replace(settings, tolerance=tolerance, first_step=None)
-            ys = attach_adjoint(field, y0, ts, ys, backward, self.parameters)
-        return ys, result
+            # A path that was left is followed in ever shorter steps: that ends here.
+            limit = min(settings.max_steps, 100 + 20 * max(result.stats.accepted))
+            backward = replace(
+                adjoint_solver(settings, field, y0), tolerance=tolerance, first_step=None, max_steps=limit
+            )
+            ys = attach_adjoint(field, y0, fine, ys, backward, self.parameters)
+        return ys[:, ::pieces], result
+
+
+def refined(ts: Float[np.ndarray, "batch time"], pieces: int) -> Float[np.ndarray, "batch fine"]:
+    """The times with each interval cut into equal pieces.
+
+    Example:
+        >>> refined(np.array([[0.0, 1.0, 3.0]]), 2).tolist()
+        [[0.0, 0.5, 1.0, 2.0, 3.0]]
+    """
+    fraction = np.arange(pieces) / pieces
+    inner = ts[:, :-1, None] + np.diff(ts)[..., None] * fraction
+    return np.concatenate([inner.reshape(len(ts), -1), ts[:, -1:]], axis=1)
 
 
 @dataclass(frozen=True)

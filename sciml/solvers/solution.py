@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError
+from sciml.solvers.tolerance import host
 
 
 class Status(IntEnum):
@@ -100,6 +101,6 @@ class Solution:
         """
         if self.interpolate is None:
             raise DataError("the solution holds no dense output. Solve again with `dense=True`.")
-        times = torch.as_tensor(t, dtype=torch.float64).detach().cpu().numpy()
+        times = host(torch.as_tensor(t, dtype=torch.float64))
         ys = self.interpolate(np.atleast_1d(times))
         return ys.squeeze(0 if self.ys.ndim == 2 else 1) if times.ndim == 0 else ys
