@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -13,7 +15,10 @@ from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
 from sciml.lowering.networks import build_network, weights_of
+from sciml.lowering.partition import momenta
 from sciml.lowering.program import Program, lower
+from sciml.lowering.provenance import suspects
+from sciml.lowering.slopes import jacobian_expressions
 from sciml.lowering.torch_backend import torch_function
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.system import System
@@ -30,6 +35,8 @@ class VectorField(nn.Module):
         system: The System it was made from.
         p: Values of all parameters, in the System's order.
         networks: One module per entry of `system.learned`.
+        names: Names of the states.
+        momenta: Which states a splitting method treats as momenta; None where the equations do not separate.
         initial: Initial state (states) from the System's values; raises where one is missing.
     """
 
@@ -44,12 +51,35 @@ class VectorField(nn.Module):
             else deepcopy(network)  # a System is a value: training a copy leaves the user's module alone
             for k, (group, network) in enumerate(system.learned.items())
         )
+        self.names = tuple(map(str, system.states))
+        self.momenta = momenta(system)
         self.program = lower(system, system.equations.values())
         self._function = torch_function(self.program)
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
 
     def forward(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
         return self._function(self._time(t, y), y, self.p, self.networks)
+
+    def jacobian(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state state"]:
+        """Derivatives of the right-hand side by the states, from the equations; row of the rate, column of the state."""
+        return self._jacobian(self._time(t, y), y, self.p, self.networks).unflatten(-1, (y.shape[-1], -1))
+
+    @cached_property
+    def _jacobian(self) -> Callable[..., Tensor]:
+        return torch_function(lower(self.system, jacobian_expressions(self.system)))
+
+    @torch.no_grad()
+    def explain(self, t: Any, y: Float[Tensor, " state"]) -> str | None:
+        """Which learned output or term is not a finite number at a state, in words; None where all are finite."""
+        function, words = self._suspects
+        values = function(self._time(t, y), y, self.p, self.networks)
+        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        return words[bad[0]] if bad else None
+
+    @cached_property
+    def _suspects(self) -> tuple[Callable[..., Tensor], tuple[str, ...]]:
+        program, words = suspects(self.system)
+        return torch_function(program), words
 
     def observe(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... value"]:
         """States and observed expressions, in this order, at the states `y`."""

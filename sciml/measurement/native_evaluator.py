@@ -9,9 +9,10 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import jacobian_expressions, native_model
+from sciml.lowering.native_backend import native_model
 from sciml.lowering.networks import architectures
 from sciml.lowering.program import Program, lower, slot
+from sciml.lowering.slopes import jacobian_expressions
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
 from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot
@@ -31,13 +32,6 @@ MANY = 32
 
 def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
     """Why the native engine cannot take this problem, or None."""
-    reason = _reason(problem, networks)
-    if reason is not None and isinstance(problem.solver, Kvaerno5):
-        raise ModelError(f"`Kvaerno5` is native only for now, and this problem cannot be computed natively: {reason}.")
-    return reason
-
-
-def _reason(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
     if not isinstance(problem.solver, Tsit5 | Dopri5 | Dopri8 | Kvaerno5) or problem.solver.step is not None:
         return f"the solver {problem.solver!r} is not native; `Tsit5()`, `Dopri5()`, `Dopri8()` and `Kvaerno5()` are"
     if not isinstance(problem.gradients, Direct):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -83,6 +83,7 @@ def attach_adjoint(
     ts: Float[np.ndarray, "batch time"],
     ys: Float[Tensor, "batch time state"],
     settings: Settings,
+    pace: float,
     parameters: Iterable[Tensor],
 ) -> Float[Tensor, "batch time state"]:
     """Outputs of a march without a graph, with the gradient of the continuous adjoint.
@@ -93,6 +94,7 @@ def attach_adjoint(
         ts: Output times.
         ys: The states there.
         settings: Solver and tolerances of the backward solve.
+        pace: Steps per unit of time that the forward solve took.
         parameters: Tensors that the field depends on, besides those that are found.
 
     Returns:
@@ -101,13 +103,13 @@ def attach_adjoint(
     held = dependencies(field, ts, y0, parameters)
     if not held and not y0.requires_grad:
         return ys
-    return _Backsolved.apply(AdjointField(field, y0.shape), ts, settings, ys, y0, *held)
+    return _Backsolved.apply(AdjointField(field, y0.shape), ts, settings, pace, ys, y0, *held)
 
 
 class _Backsolved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, adjoint: AdjointField, ts: np.ndarray, settings: Settings, ys: Tensor, y0: Tensor, *held: Tensor):
-        ctx.adjoint, ctx.ts, ctx.settings = adjoint, ts, settings
+    def forward(ctx, adjoint, ts, settings, pace: float, ys: Tensor, y0: Tensor, *held: Tensor) -> Tensor:
+        ctx.adjoint, ctx.ts, ctx.settings, ctx.pace = adjoint, ts, settings, pace
         ctx.save_for_backward(ys, *held)
         return ys.clone()
 
@@ -116,18 +118,16 @@ class _Backsolved(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise SolveError("`Backsolve()` has no second derivatives. Use `Direct()`.")
         ys, *held = ctx.saved_tensors
-        y_bar, bars = _sweep(ctx.adjoint, ctx.ts, ctx.settings, ys, g, held)
-        return None, None, None, None, y_bar.view(ctx.adjoint.shape), *bars
+        backwards = Backwards(ctx.adjoint, ctx.settings, held, [None] * len(held), ctx.pace)
+        y_bar, bars = _sweep(backwards, ctx.ts, ys, g)
+        return None, None, None, None, None, y_bar.view(ctx.adjoint.shape), *bars
 
 
-def _sweep(
-    adjoint: AdjointField, ts: np.ndarray, settings: Settings, ys: Tensor, g: Tensor, held: list[Tensor]
-) -> tuple[Tensor, list[Tensor | None]]:
+def _sweep(backwards: "Backwards", ts: np.ndarray, ys: Tensor, g: Tensor) -> tuple[Tensor, list[Tensor | None]]:
     """Gradients by the initial state and by `held`, from the last output back to the first."""
     reached = torch.isfinite(ys).all(dim=-1) & torch.as_tensor(~np.isnan(ts), device=ys.device)
     g = torch.where(reached[..., None], g, 0.0)
     reached = host(reached)
-    backwards = Backwards(adjoint, settings, held, [None] * len(held))
     a = torch.zeros_like(ys[:, 0])
     for k in reversed(range(1, ts.shape[1])):
         a = a + g[:, k]
@@ -152,13 +152,15 @@ class Backwards:
         settings: Solver and tolerances.
         held: Tensors to differentiate by.
         bars: Their gradients so far.
+        pace: Steps per unit of time that the forward solve took.
         warned: Whether it has been said that the path was left.
     """
 
     adjoint: AdjointField
     settings: Settings
     held: list[Tensor]
-    bars: list[Tensor | None] = field(default_factory=list)
+    bars: list[Tensor | None]
+    pace: float
     warned: bool = False
 
     def solve(
@@ -181,7 +183,10 @@ class Backwards:
         size = a.abs().amax(dim=1, keepdim=True)
         size = torch.where(size > 0, size, 1.0)
         z = torch.cat([late, a / size], dim=1)
-        result = march(self.adjoint, z[0] if single else z, pair, self.settings, dense=True)
+        # A path that was left is followed in ever shorter steps: that ends here.
+        limit = 100 + int(3 * self.pace * np.abs(pair[:, 0] - pair[:, 1]).max())
+        settings = replace(self.settings, max_steps=min(self.settings.max_steps, limit))
+        result = march(self.adjoint, z[0] if single else z, pair, settings, dense=True)
         if not result.failures:
             end = result.record.interpolate(pair[:, 1:])[:, 0]
             if (host(self._tolerance.norm(end[:, :state] - early, early)) <= ASTRAY).all():
@@ -199,8 +204,7 @@ class Backwards:
         middle = pair.mean(axis=1)
         start = early.reshape(self.adjoint.shape)
         times = np.stack([pair[:, 1], middle], axis=1)
-        settings = replace(self.settings, first_step=None)
-        forward = march(self.adjoint.field, start, times, settings, dense=False)
+        forward = march(self.adjoint.field, start, times, replace(self.settings, first_step=None), dense=False)
         half = forward.record.interpolate(times[:, 1:])[:, 0]
         a = self.solve(np.stack([pair[:, 0], middle], axis=1), late, half, a, halvings + 1)
         return self.solve(np.stack([middle, pair[:, 1]], axis=1), half, early, a, halvings + 1)

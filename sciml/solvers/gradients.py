@@ -143,13 +143,15 @@ class Backsolve:
         if torch.is_grad_enabled():
             forward = settings.tolerance
             tolerance = replace(forward, rtol=self.rtol or forward.rtol, atol=self.atol or forward.atol)
-            # A path that was left is followed in ever shorter steps: that ends here.
-            limit = min(settings.max_steps, 100 + 20 * max(result.stats.accepted))
-            backward = replace(
-                adjoint_solver(settings, field, y0), tolerance=tolerance, first_step=None, max_steps=limit
-            )
-            ys = attach_adjoint(field, y0, fine, ys, backward, self.parameters)
+            backward = replace(adjoint_solver(settings, field, y0), tolerance=tolerance, first_step=None)
+            pace = float(np.max(np.array(result.stats.accepted) / np.maximum(span(ts), np.finfo(float).tiny)))
+            ys = attach_adjoint(field, y0, fine, ys, backward, pace, self.parameters)
         return ys[:, ::pieces], result
+
+
+def span(ts: Float[np.ndarray, "batch time"]) -> Float[np.ndarray, " batch"]:
+    """Time between the first and the last output of each trajectory."""
+    return np.nanmax(ts, axis=1) - np.nanmin(ts, axis=1)
 
 
 def refined(ts: Float[np.ndarray, "batch time"], pieces: int) -> Float[np.ndarray, "batch fine"]:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
 from sciml.solvers.checks import CheckedField, checked_positive, checked_state, checked_times
+from sciml.solvers.diagnosis import message
 from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
@@ -82,7 +83,8 @@ def solve(
     settings = Settings(solver, Tolerance(rtol, atol), first_step, max_steps, min_step)
     ys, result = gradients.solve(field, y0, times, settings, dense)
     if throw and result.failures:
-        raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings))
+        limits = _limits(result.failures[0], settings)
+        raise SolveError(message(result.failures, len(times), y0.ndim > 1, solver, limits))
     single = y0.ndim == 1
     shape = y0.shape if single else y0.shape[1:]
 
@@ -101,21 +103,8 @@ def solve(
     )
 
 
-def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
-    """What happened to the first trajectory that failed, and what to try."""
-    first = failures[0]
-    name = type(settings.solver).__name__
-    which = f" of trajectory {first.trajectory}" if batched else ""
-    others = f" {len(failures)} of {count} trajectories failed; `throw=False` keeps the others." if batched else ""
-    where = f"{which} at t = {first.time:.6g} while solving with `{name}`."
-    if first.status == Status.MAX_STEPS:
-        text = f"`max_steps={settings.max_steps}` was reached{where} Allow more steps or a larger tolerance."
-    elif first.status == Status.STEP_UNDERFLOW:
-        limit = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
-        text = f"step size fell below {limit}{where} The system may be stiff, or its solution may end there."
-    else:
-        text = (
-            f"the field or the state left the finite numbers{where} "
-            "Check the field there, or try a smaller `first_step` or step."
-        )
-    return text + others
+def _limits(failure: Failure, settings: Settings) -> str:
+    """The limit that the failure has met, in words."""
+    if failure.status == Status.MAX_STEPS:
+        return f"`max_steps={settings.max_steps}`"
+    return "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"

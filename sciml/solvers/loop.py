@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sciml.solvers.control import smallest_step
+from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.field import Field, FlatField
 from sciml.solvers.first_step import first_step
 from sciml.solvers.implicit import ImplicitStepper
@@ -61,7 +62,7 @@ def march(
     keep = dense or f.requires_grad
     record = Record(solver.tableau, start, None if keep else Ahead(ts, end), stepper.masks, trace)
     if lost.all():
-        status, counts, reached = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start
+        status, counts, reached, h = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start, 0 * start
     elif solver.adaptive:
         if settings.first_step is None:
             h = first_step(stepper, start, end, y, f)
@@ -69,15 +70,14 @@ def march(
             h = np.copysign(settings.first_step, end - start)
         limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
         step_all = march_single if single else march_batch
-        status, counts, reached, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
+        status, counts, reached, h, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
     else:
-        status, counts, reached, y = march_fixed(stepper, record, y, f, ts, solver.step, lost, settings.max_steps)
+        status, counts, reached, h, y = march_fixed(stepper, record, y, f, ts, solver.step, lost, settings.max_steps)
     record.close(y)
-    rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
-    shape = y0.shape if y0.ndim == 1 else y0.shape[1:]
-    failures = tuple(
-        Failure(int(i), Status(status[i]), float(reached[i]), rows[i].view(shape)) for i in np.flatnonzero(status)
-    )
+    failures: tuple[Failure, ...] = ()
+    if status.any():
+        rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
+        failures = diagnosed(field, y0.shape, solver, settings.tolerance, status, reached, h, rows)
     stats = Stats(tuple(counts[0].tolist()), tuple(counts[1].tolist()), stepper.field.calls)
     return March(record, tuple(Status(s) for s in status), stats, failures)
 

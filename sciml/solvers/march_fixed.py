@@ -53,14 +53,14 @@ def march_fixed(
         max_steps: Steps allowed.
 
     Returns:
-        Status, counts of accepted and rejected steps, times reached, states there.
+        Status, counts of accepted and rejected steps, times reached, the steps that failed, states there.
     """
     rows = [schedule(row, step) for row in ts]
     longest = max(len(row) for row in rows)
     grid = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows], axis=1)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     counts = np.zeros((2, len(rows)), dtype=int)
-    reached = grid[0].copy()
+    reached, failed = grid[0].copy(), np.zeros(len(rows))
     single = isinstance(stepper, SingleStepper)
     for t, end in pairwise(grid):
         moving = (status == Status.SUCCESS) & (end != t)
@@ -72,7 +72,7 @@ def march_fixed(
         new, k = stepper.stages(float(reached[0]), float(h[0]), y, f) if single else stepper.stages(reached, h, y, f)
         bad = moving & ~stepper.sound(new, k)
         if bad.any():
-            status = np.where(bad, Status.NON_FINITE, status)
+            status, failed = np.where(bad, Status.NON_FINITE, status), np.where(bad, h, failed)
             moving &= ~bad
             if not moving.any():
                 break
@@ -85,4 +85,4 @@ def march_fixed(
         )
         counts[0] += moving
         reached, y, f = after, new, k[-1]
-    return status, counts, reached, y
+    return status, counts, reached, failed, y

@@ -46,12 +46,20 @@ class Failure:
         status: Why it ended.
         time: The last time reached.
         state: The state there.
+        component: The state that left the finite numbers, or else the one that changes fastest in units of its
+            tolerance: its name, or its index where the field has no names.
+        stiffness: Length of the step that was to be taken times the spectral radius of the Jacobian; an explicit
+            method that is held back by stiffness shows a number between about 1 and 5. NaN if it cannot be had.
+        cause: The learned output or term that left the finite numbers, where a System is behind the field.
     """
 
     trajectory: int
     status: Status
     time: float
     state: Float[Tensor, "*state"]
+    component: str = ""
+    stiffness: float = float("nan")
+    cause: str = ""
 
 
 @dataclass(frozen=True, eq=False)
