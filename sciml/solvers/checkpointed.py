@@ -77,21 +77,23 @@ def _sweep(
     if not trace.t:
         return g[:, 0], bars
     located = locate(plan.settings.solver.tableau, plan.ts[:, 0], trace, plan.ts[:, 1:])
-    y_bar = torch.zeros_like(trace.states[0])
+    # What goes from step to step is the state and the rate there, the last stage of one and the first of the next.
+    bar = [torch.zeros_like(trace.states[0][0])] * 2
     for number in reversed(range(len(trace.states))):
         first = number * trace.stride
         steps = range(first, min(first + trace.stride, len(trace.t)))
         inside = located.covered & (located.step >= first) & (located.step < steps.stop)
         rows, columns = np.nonzero(inside)
         with torch.enable_grad():
-            y = trace.states[number].detach().requires_grad_()
-            record, end = replayed(plan.field, y0, plan.settings, trace, steps, y)
+            begin = [x.detach().requires_grad_() for x in trace.states[number]]
+            # The first rate of all is no stage: the field is called there.
+            rate = begin[1] if number else None
+            record, *end = replayed(plan.field, y0, plan.settings, trace, steps, begin[0], rate)
             outputs = picked(record, located, first, rows, columns)
-        check_found([end, outputs], [y, *held], "Checkpointed")
-        found = torch.autograd.grad(
-            [end, outputs], [y, *held], [y_bar, g[rows, columns + 1]], allow_unused=True, retain_graph=True
-        )
-        assert found[0] is not None, "the end of a step depends on its beginning"
-        y_bar = found[0]
-        bars = [new if old is None else old if new is None else old + new for old, new in zip(bars, found[1:])]
-    return y_bar.reshape(len(plan.ts), -1) + g[:, 0], bars
+        check_found([*end, outputs], [*begin, *held], "Checkpointed")
+        pairs = zip([*end, outputs], [*bar, g[rows, columns + 1]])
+        sources, cotangents = zip(*[(x, bar) for x, bar in pairs if x.requires_grad])
+        found = torch.autograd.grad(sources, [*begin, *held], cotangents, allow_unused=True, retain_graph=True)
+        bar = [torch.zeros_like(x) if b is None else b for b, x in zip(found, begin)]
+        bars = [b if a is None else a if b is None else a + b for a, b in zip(bars, found[2:])]
+    return bar[0].reshape(len(plan.ts), -1) + g[:, 0], bars

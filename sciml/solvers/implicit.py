@@ -95,8 +95,9 @@ class ImplicitStepper(BatchStepper):
                 ahead = ratio / (1 - ratio) * norm
                 left = ratio ** (ITERATIONS - 1 - iteration) / (1 - ratio) * norm
             solved = (norm <= 0.01 * self.rest) | ((iteration > 0) & (ratio < 1) & (ahead <= self.rest))
-            # It diverges, or the iterations that are left would not do (Hairer-Wanner II, eq. IV.8.11).
-            hopeless = (iteration > 0) & ((ratio >= 1) | (left > self.rest)) | (iteration == ITERATIONS - 1)
+            # It diverges, or the iterations that are left would not do (Hairer-Wanner II, eq. IV.8.11). The first ratio
+            # does not tell yet: the Jacobian of an adjoint lacks a block, which takes effect one iteration later.
+            hopeless = (iteration > 1) & ((ratio >= 1) | (left > self.rest)) | (iteration == ITERATIONS - 1)
             broken = ~np.isfinite(norm)
             failed = active & ~solved & (hopeless | broken)
             self.rests = np.where(failed, np.where(broken, np.inf, UNSOLVED), self.rests)
@@ -107,9 +108,8 @@ class ImplicitStepper(BatchStepper):
     def _differentiable(self, t: Tensor, base: Tensor, state: Tensor, scale: Tensor) -> Tensor:
         r"""The solved stage with its first two derivatives.
 
-        A correction :math:`Y \leftarrow Y + (I - h \gamma J)^{-1} (b + h \gamma f(Y) - Y)` leaves the solution where
-        it is and, with J at the solution and held constant, carries the derivative of the implicit function; each
-        further one carries the next.
+        A correction :math:`Y \leftarrow Y + (I - h \gamma J)^{-1} (b + h \gamma f(Y) - Y)` with J at the solution and
+        held constant carries the derivative of the implicit function, and each further one the next.
         """
         state = state.detach()
         slope = self.field(t, state)
@@ -117,9 +117,11 @@ class ImplicitStepper(BatchStepper):
             return state
         with torch.no_grad():
             factors = _factorized(self.field.jacobian(t, state).detach(), scale)
-        state = state + torch.linalg.lu_solve(*factors, (base + scale * slope - state)[..., None])[..., 0]
-        rest = base + scale * self.field(t, state) - state
-        return state + torch.linalg.lu_solve(*factors, rest[..., None])[..., 0]
+        better = state + torch.linalg.lu_solve(*factors, (base + scale * slope - state)[..., None])[..., 0]
+        rest = base + scale * self.field(t, better) - better
+        better = better + torch.linalg.lu_solve(*factors, rest[..., None])[..., 0]
+        # The value stays that of the iteration: whether derivatives are wanted does not change a solution.
+        return state + (better - better.detach())
 
 
 def _factorized(jacobian: Float[Tensor, "batch state state"], scale: Float[Tensor, "batch 1"]) -> tuple[Tensor, Tensor]:

@@ -211,7 +211,7 @@ def _twice_differentiable(replay: Replay, y0: Tensor, leaves: list[Tensor], g: T
     record = replay.record
     moved = torch.as_tensor(np.any(record.column("h"), axis=0), device=y0.device)
     start = torch.where(moved[:, None], y0.reshape(len(g), -1), record.y[0]).view(record.y[0].shape)
-    again, _ = replayed(replay.field, y0, replay.settings, record, range(len(record.t)), start)
+    again, *_ = replayed(replay.field, y0, replay.settings, record, range(len(record.t)), start)
     ys = y0.reshape(len(g), 1, -1)
     if replay.ts.shape[1] > 1:
         ys = torch.cat([ys, again.interpolate(replay.ts[:, 1:])], dim=1)

@@ -47,7 +47,7 @@ class Record:
     def append(self, t, end, h, y: Tensor, k: list[Tensor]) -> None:
         """Add one step, unless it holds no output and only outputs are wanted."""
         if self.trace is not None:
-            self.trace.append(t, end, h, y)
+            self.trace.append(t, end, h, y, k[0])
         if self.ahead is not None and not self.ahead.reached(end):
             return
         self.t.append(t)
@@ -134,7 +134,7 @@ class Trace:
         t: Time at the beginning of each step.
         end: Time at its end.
         h: Length of each step.
-        states: State at the beginning of every `stride`-th step.
+        states: State and rate at the beginning of every `stride`-th step.
         stride: Steps between kept states.
     """
 
@@ -142,16 +142,16 @@ class Trace:
     t: list = field(default_factory=list)
     end: list = field(default_factory=list)
     h: list = field(default_factory=list)
-    states: list[Tensor] = field(default_factory=list)
+    states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     stride: int = 1
 
-    def append(self, t, end, h, y: Tensor) -> None:
+    def append(self, t, end, h, y: Tensor, rate: Tensor) -> None:
         """Add one step."""
         if len(self.t) % self.stride == 0:
             if len(self.states) >= (self.segments or max(8, 2 * self.stride)):
                 self.states, self.stride = self.states[::2], 2 * self.stride
             if len(self.t) % self.stride == 0:
-                self.states.append(y)
+                self.states.append((y, rate))
         self.t.append(t)
         self.end.append(end)
         self.h.append(h)

@@ -21,7 +21,8 @@ def replayed(
     source: Record | Trace,
     steps: range,
     y: Float[Tensor, "*batch state"],
-) -> tuple[Record, Tensor]:
+    rate: Float[Tensor, "*batch state"] | None = None,
+) -> tuple[Record, Tensor, Tensor]:
     """Take some of the steps of a march again.
 
     Args:
@@ -31,19 +32,20 @@ def replayed(
         source: Tells the lengths of the steps.
         steps: Which ones.
         y: State at the beginning of the first of them.
+        rate: Its first stage there, the last one of the step before; the field is called when None.
 
     Returns:
-        The steps, and the state at the end.
+        The steps, and the state and the rate at the end.
     """
     start = np.atleast_1d(source.t[steps.start])
     stepper = stepper_for(field, y0, start, settings.solver, settings.tolerance)
     again = Record(settings.solver.tableau, start, masks=stepper.masks)
-    slope = stepper.field(stepper.clock(source.t[steps.start]), y)
+    rate = stepper.field(stepper.clock(source.t[steps.start]), y) if rate is None else rate
     for n in steps:
-        new, k = stepper.stages(source.t[n], source.h[n], y, slope)
+        new, k = stepper.stages(source.t[n], source.h[n], y, rate)
         again.append(source.t[n], source.end[n], source.h[n], y, k)
-        y, slope = new, k[-1]
-    return again, y
+        y, rate = new, k[-1]
+    return again, y, rate
 
 
 def picked(record: Record, located: Located, first: int, rows: np.ndarray, columns: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sciml.errors import ModelError
 from sciml.solvers.field import FlatField
-from sciml.solvers.steppers import BatchStepper, combine
+from sciml.solvers.steppers import BatchStepper
 from sciml.solvers.tableaus import Tableau, hermite_dense
 from sciml.solvers.tolerance import Tolerance, host
 
@@ -90,19 +90,17 @@ class SplittingStepper(BatchStepper):
     ) -> None:
         super().__init__(field, tableau, like, tolerance)
         self.masks = tableau.masks(momenta)
+        self.lengths = (torch.as_tensor(tableau.a[-1], **self.kind)[:, None] * self.masks)[:, None]
 
     def stages(self, t: np.ndarray, h: np.ndarray, y: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The new states and all stages of a step; `first` is the field at its beginning."""
-        masks, rows, times = self.masks, self.tableau.rows, self.clocks(t, h)
-        length = torch.as_tensor(h, **self.kind)[:, None]
-        k, new = [first, torch.where(masks[1], first, 0.0)], y
-        increments = [k[0] * length, k[1] * length]
-        for i in range(2, len(rows)):
-            new = combine(y, rows[i], increments)
-            slope = self.field(times[i], new)
-            k.append(slope if i + 1 == len(rows) else torch.where(masks[i], slope, 0.0))
-            increments.append(k[i] * length)
-        return new, k
+        times = self.clocks(t, h)
+        lengths = (self.lengths * torch.as_tensor(h, **self.kind)[:, None]).unbind()
+        slopes, new = [first, first], torch.addcmul(y, lengths[1], first)
+        for i in range(2, self.tableau.stages):
+            slopes.append(self.field(times[i], new))
+            new = torch.addcmul(new, lengths[i], slopes[i]) if i + 1 < self.tableau.stages else new
+        return new, list((torch.stack(slopes) * self.masks[:, None]).unbind())
 
 
 @torch.no_grad()
