@@ -111,6 +111,8 @@ def message(failures: tuple[Failure, ...], count: int, batched: bool, solver: Ab
         text += (
             "" if stiff else "Its solution may end there" + (", or it is stiff: try `Kvaerno5()`." if explicit else ".")
         )
+    elif first.status == Status.UNSOLVED:
+        text = f"the equations of a step were not solved{where}{seen} Try a shorter step, or let the error choose it."
     else:
         what = first.cause or f"`{first.component}`"
         text = f"the field or the state left the finite numbers{where} The first to leave was {what}."

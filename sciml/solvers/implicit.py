@@ -50,6 +50,7 @@ class ImplicitStepper(BatchStepper):
             new = self._differentiable(times[i], base, new, scale) if torch.is_grad_enabled() else new
             k.append(torch.where(moving, (new - base) / torch.where(moving, scale, 1.0), first))
             increments.append(k[-1] * length)
+        self.unsolved = self.rests == UNSOLVED
         return new, k
 
     @torch.no_grad()

@@ -31,7 +31,8 @@ class Kvaerno3(AbstractImplicit):
     r"""Kværnø, order 3 with an error estimate of order 2; three implicit stages per step. For stiff systems.
 
     The step and the solution that it is compared with are both stiffly accurate, and the step is L-stable. For loose
-    tolerances; below about 1e-5 `Kvaerno5` takes fewer evaluations. The dense output is cubic.
+    tolerances; below about 1e-5 `Kvaerno5` takes fewer evaluations. The dense output is cubic; where
+    a stiff equation forces the state along a path, steps may grow longer than a polynomial can follow in between.
 
     Args:
         step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each

@@ -12,7 +12,8 @@ class Kvaerno5(AbstractImplicit):
     r"""Kværnø, order 5 with an error estimate of order 4; six implicit stages per step. For stiff systems.
 
     The step and the solution that it is compared with are both stiffly accurate, the step is L-stable, and its
-    gradient is exact. The dense output has order 4.
+    gradient is exact. The dense output has order 4; where a stiff equation forces the state along a path, steps may grow
+    longer than a polynomial can follow in between.
 
     Args:
         step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each

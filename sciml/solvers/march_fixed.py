@@ -72,7 +72,8 @@ def march_fixed(
         new, k = stepper.stages(float(reached[0]), float(h[0]), y, f) if single else stepper.stages(reached, h, y, f)
         bad = moving & ~stepper.sound(new, k)
         if bad.any():
-            status, failed = np.where(bad, Status.NON_FINITE, status), np.where(bad, h, failed)
+            reason = np.where(stepper.unsolved, Status.UNSOLVED, Status.NON_FINITE)
+            status, failed = np.where(bad, reason, status), np.where(bad, h, failed)
             moving &= ~bad
             if not moving.any():
                 break

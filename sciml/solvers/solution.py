@@ -14,12 +14,13 @@ from sciml.solvers.tolerance import host
 
 
 class Status(IntEnum):
-    """How the solve of one trajectory ended."""
+    """How the solve of one trajectory ended; `UNSOLVED` are the equations of an implicit step of fixed length."""
 
     SUCCESS = 0
     MAX_STEPS = 1
     STEP_UNDERFLOW = 2
     NON_FINITE = 3
+    UNSOLVED = 4
 
 
 @dataclass(frozen=True)

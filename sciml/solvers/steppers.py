@@ -30,7 +30,7 @@ class SingleStepper:
         self.field, self.tableau, self.tolerance = field, tableau, tolerance
         self.kind = {"dtype": like.dtype, "device": like.device}
         self.nodes = tableau.c.tolist()
-        self.masks = None
+        self.masks, self.unsolved = None, False
 
     def clock(self, t: float) -> Tensor:
         """The time as the field sees it."""
@@ -66,6 +66,8 @@ class BatchStepper:
         self.clock_shape = (len(like),) + (1,) * (1 if field.lifted else len(field.shape) - 1)
         # What each stage counts for, where a method splits the state.
         self.masks: Tensor | None = None
+        # For which trajectories the last step could not be found, where it is implicit.
+        self.unsolved: Bool[np.ndarray, " batch"] | bool = False
 
     def clock(self, t: Float[np.ndarray, " batch"]) -> Tensor:
         """The times as the field sees them: they broadcast against the state."""
