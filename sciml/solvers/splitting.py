@@ -89,8 +89,10 @@ class SplittingStepper(BatchStepper):
         self, field: FlatField, tableau: Splitting, like: Tensor, tolerance: Tolerance, momenta: Bool[Tensor, " state"]
     ) -> None:
         super().__init__(field, tableau, like, tolerance)
-        self.masks = tableau.masks(momenta)
-        self.lengths = (torch.as_tensor(tableau.a[-1], **self.kind)[:, None] * self.masks)[:, None]
+        masks = tableau.masks(momenta)
+        self.masks = masks
+        self.scales = masks[:, None].to(like.dtype)
+        self.lengths = torch.as_tensor(tableau.a[-1], **self.kind)[:, None, None] * self.scales
 
     def stages(self, t: np.ndarray, h: np.ndarray, y: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The new states and all stages of a step; `first` is the field at its beginning."""
@@ -100,7 +102,7 @@ class SplittingStepper(BatchStepper):
         for i in range(2, self.tableau.stages):
             slopes.append(self.field(times[i], new))
             new = torch.addcmul(new, lengths[i], slopes[i]) if i + 1 < self.tableau.stages else new
-        return new, list((torch.stack(slopes) * self.masks[:, None]).unbind())
+        return new, list((torch.stack(slopes) * self.scales).unbind())
 
 
 @torch.no_grad()
