@@ -11,7 +11,27 @@ from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation, simulate
-from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Rodas5P, Solution, Tsit5, solve
+from sciml.solvers import (
+    RK4,
+    Backsolve,
+    Bosh3,
+    Checkpointed,
+    Direct,
+    Dopri5,
+    Dopri8,
+    Euler,
+    Heun,
+    Kvaerno3,
+    Kvaerno5,
+    Leapfrog,
+    Midpoint,
+    Rodas5P,
+    Solution,
+    Tsit5,
+    Yoshida4,
+    Yoshida6,
+    solve,
+)
 from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
 
@@ -23,6 +43,8 @@ __all__ = [
     "RK4",
     "Adam",
     "Backsolve",
+    "Bosh3",
+    "Checkpointed",
     "Collocation",
     "DataError",
     "Direct",
@@ -31,8 +53,11 @@ __all__ = [
     "Euler",
     "Fit",
     "Heun",
+    "Kvaerno3",
     "Kvaerno5",
+    "Leapfrog",
     "LogNormal",
+    "Midpoint",
     "ModelError",
     "MultipleShooting",
     "Normal",
@@ -47,6 +72,8 @@ __all__ = [
     "System",
     "Tsit5",
     "VectorField",
+    "Yoshida4",
+    "Yoshida6",
     "compile",
     "datasets",
     "discover",

@@ -19,10 +19,12 @@ from sciml.errors import DataError, ModelError, SolveError, quoted
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
-from sciml.solvers import AbstractSolver, Failure, Status, Tsit5, solve
+from sciml.solvers import AbstractSolver, Dopri5, Dopri8, Failure, Kvaerno5, Rodas5P, Status, Tsit5, solve
 from sciml.solvers.checks import checked_positive, checked_state, checked_times
+from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.integrate import failure_message
 from sciml.solvers.loop import Settings
+from sciml.solvers.tolerance import Tolerance
 from sciml.symbolic import checks
 from sciml.symbolic.system import System
 
@@ -144,13 +146,15 @@ def simulate(
     if backend not in ("auto", "native", "torch"):
         raise ModelError(f"backend {backend!r} is not known: use 'auto', 'native' or 'torch'.")
     p, y0 = _values(field, initial or {}, parameters or {})
-    settings = Settings(solver or Tsit5(), rtol, atol, None, max_steps, None)
+    settings = Settings(solver or Tsit5(), Tolerance(rtol, atol), None, max_steps, None)
     times = _times(ts)
     reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
     if reason is None:
         states, status, failures = _natively(field, p, y0, times, settings)
-    elif backend == "native":
-        raise ModelError(f"this cannot be simulated natively: {reason}. Use `backend='auto'`.")
+    elif backend == "native" or isinstance(settings.solver, Rodas5P):
+        raise ModelError(
+            f"this cannot be simulated natively: {reason}. Use `backend='auto'`, for stiff systems with `Kvaerno5()`."
+        )
     else:
         states, status, failures = _by_torch(field, p, y0, times, settings)
     if throw and failures:
@@ -158,13 +162,16 @@ def simulate(
     return Simulation(field, times, states, status, "native" if reason is None else f"torch ({reason})", p)
 
 
+NATIVE = (Tsit5, Dopri5, Dopri8, Kvaerno5, Rodas5P)
+"""Methods that the native engine has."""
+
 _integrators: WeakKeyDictionary[VectorField, dict[tuple, Integrator]] = WeakKeyDictionary()
 
 
 def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
     """Why this cannot run natively, or None."""
-    if not hasattr(solver, "tableau") or solver.step is not None or solver.tableau.error is None:
-        return f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Kvaerno5()`, for example, are"
+    if not isinstance(solver, NATIVE) or solver.step is not None:
+        return f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Rodas5P()`, for example, are"
     try:
         field.native(stiff=solver.tableau.gamma > 0.0)
     except ModelError as error:
@@ -175,21 +182,28 @@ def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
 def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
     """States, status and failures of all trajectories, by generated code that is kept for the next call."""
     own = _integrators.setdefault(field, {})
-    key = (settings.solver, settings.rtol, settings.atol, settings.max_steps)
+    solver, rtol, atol, limit = settings.solver, settings.tolerance.rtol, settings.tolerance.atol, settings.max_steps
+    key = (solver, rtol, atol, limit)
     if key not in own:
-        checked_positive(rtol=settings.rtol, atol=settings.atol, max_steps=settings.max_steps)
-        model = field.native(stiff=settings.solver.tableau.gamma > 0.0)
-        own[key] = Integrator(model, settings.solver.tableau, settings.rtol, settings.atol, settings.max_steps)
+        checked_positive(rtol=rtol, atol=atol, max_steps=limit)
+        own[key] = Integrator(field.native(solver.tableau.gamma > 0.0), solver.tableau, rtol, atol, limit)
     numbers = p
     if field.system.learned:
         weights = np.concatenate([weights_of(network) for network in field.networks])
         numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
     found = own[key](numbers, y0, times)
-    failures = ()
+    failures: tuple[Failure, ...] = ()
     if np.count_nonzero(found.status):
-        failures = tuple(
-            Failure(int(i), Status(found.status[i]), float(found.reached[i]), torch.as_tensor(found.ends[i]))
-            for i in np.flatnonzero(found.status)
+        tensors = torch.as_tensor(p), torch.as_tensor(found.ends)
+        failures = diagnosed(
+            field.at(tensors[0]),
+            torch.Size(y0.shape),
+            solver,
+            settings.tolerance,
+            found.status,
+            found.reached,
+            found.tried,
+            tensors[1],
         )
     status = tuple(map(Status, found.status.tolist()))
     return found.states if y0.ndim > 1 else found.states[0], status, failures
@@ -197,15 +211,14 @@ def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
 
 def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
     """The same by torch: any network, any method."""
-    values = torch.as_tensor(p)
     with torch.no_grad():
         solution = solve(
-            lambda t, y: field(t, y, values),
+            field.at(torch.as_tensor(p)),
             checked_state(torch.as_tensor(y0)),
             torch.as_tensor(times),
             solver=settings.solver,
-            rtol=settings.rtol,
-            atol=settings.atol,
+            rtol=settings.tolerance.rtol,
+            atol=settings.tolerance.atol,
             max_steps=settings.max_steps,
             throw=False,
         )

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 from problems import EXACT_PROBLEMS, explosion, logistic, pendulum, rotation
 
 from sciml.errors import DataError, ModelError, SolveError
-from sciml.solvers import RK4, Dopri5, Euler, Heun, Status, Tsit5, solve
-from sciml.solvers.tableaus import DOPRI5, EULER, HEUN, TSIT5
-from sciml.solvers.tableaus import RK4 as RK4_TABLEAU
+from sciml.solvers import RK4, Dopri5, Euler, Status, Tsit5, solve
 
-METHODS = [(Euler, 1), (Heun, 2), (RK4, 4), (Dopri5, 5), (Tsit5, 5)]
 ADAPTIVE = [Dopri5(), Tsit5()]
 DRIVEN = pendulum(torch.tensor([2.0, 0.3, 0.7], dtype=torch.float64))
 
@@ -25,44 +22,6 @@ def grid(*times):
 
 def slope(steps, errors):
     return np.polyfit(np.log(steps), np.log(errors), 1)[0]
-
-
-@pytest.mark.parametrize("problem", EXACT_PROBLEMS, ids=lambda p: p.name)
-@pytest.mark.parametrize(("method", "order"), METHODS)
-def test_the_error_falls_at_the_order_of_the_method(method, order, problem):
-    counts = np.array([48, 64, 96]) if order == 5 else np.array([64, 96, 128])
-    ts = grid(0.0, problem.end)
-    steps, errors = problem.end / counts, []
-    for step in steps:
-        ys = solve(problem.field, problem.y0, ts, solver=method(step=step)).ys
-        errors.append((ys[-1] - problem.exact(ts)[-1]).norm().item())
-    assert slope(steps, errors) == pytest.approx(order, abs=0.15)
-
-
-@pytest.mark.parametrize(("method", "order"), METHODS)
-def test_the_error_between_steps_falls_at_the_order_of_the_dense_output(method, order):
-    counts = np.array([32, 48, 64, 96])
-    steps, errors = rotation.end / counts, []
-    times = torch.linspace(0, rotation.end, 777, dtype=torch.float64)
-    for step in steps:
-        solution = solve(rotation.field, rotation.y0, grid(0.0, rotation.end), solver=method(step=step), dense=True)
-        errors.append((solution.evaluate(times) - rotation.exact(times)).abs().max().item())
-    tableau = method.tableau
-    expected = min(order, tableau.dense_order + 1)
-    assert slope(steps, errors) == pytest.approx(expected, abs=0.15)
-
-
-@pytest.mark.parametrize("tableau", [EULER, HEUN, RK4_TABLEAU, DOPRI5, TSIT5])
-def test_tableaus_meet_their_quadrature_conditions(tableau):
-    b, c = tableau.a[-1], tableau.c
-    for q in range(1, tableau.order + 1):
-        assert b @ c ** (q - 1) == pytest.approx(1 / q, abs=1e-14)
-    assert tableau.dense_weights(np.array(1.0)) == pytest.approx(b, abs=1e-13)
-    theta = np.linspace(0, 1, 5)
-    for q in range(1, min(tableau.order, tableau.dense_order) + 1):
-        assert tableau.dense_weights(theta) @ c ** (q - 1) == pytest.approx(theta**q / q, abs=1e-13)
-    if tableau.error is not None:
-        assert [tableau.error @ c ** (q - 1) for q in range(1, 5)] == pytest.approx([0] * 4, abs=1e-14)
 
 
 @pytest.mark.parametrize("solver", ADAPTIVE)

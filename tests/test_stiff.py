@@ -11,15 +11,14 @@ import sympy as sp
 import torch
 
 from sciml import MLP, Normal, Parameter, Problem, System, Tsit5
-from sciml.errors import ModelError
 from sciml.lowering.native_backend import jacobian_program, native_model
 from sciml.lowering.program import lower
 from sciml.native.explicit import MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.solve import solve
 from sciml.solvers import Kvaerno5, Rodas5P
-from sciml.solvers import solve as torch_solve
-from sciml.solvers.tableaus import KVAERNO5, RODAS5P
+from sciml.solvers.rodas5p import RODAS5P
+from sciml.solvers.tableaus import KVAERNO5
 
 
 def compiled(system: System) -> Model:
@@ -295,10 +294,3 @@ def test_absurd_parameters_give_infinity_and_never_hang(value, solver):
         result, gradient = problem.value_and_gradient(theta)
         assert result == math.inf or np.isfinite(gradient).all()
         assert not math.isnan(result)
-
-
-def test_torch_refuses_the_method_and_says_why():
-    with pytest.raises(ModelError, match="`Kvaerno5` is native only for now"):
-        torch_solve(lambda t, y: -y, torch.ones(1), torch.tensor([0.0, 1.0]), solver=Kvaerno5())
-    with pytest.raises(ModelError, match="chosen by the error"):
-        Kvaerno5(step=0.1)

@@ -13,15 +13,23 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
+from sciml import solvers
 from sciml.errors import DataError, quoted
 from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Record
 from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
-from sciml.solvers import RK4, Backsolve, Direct, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Tsit5
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
+
+SOLVERS = tuple(
+    member
+    for member in vars(solvers).values()
+    if isinstance(member, type)
+    and issubclass(member, solvers.AbstractSolver)
+    and not member.__name__.startswith("Abstract")
+)
 
 
 def load(path: str | Path, modules: Mapping[str, Any] | None = None) -> Fit:
@@ -83,8 +91,8 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         system,
         data,
         {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
-        solver=_decode_option(content["solver"], (RK4, Dopri5, Dopri8, Euler, Heun, Kvaerno5, Tsit5)),
-        gradients=_decode_option(content["gradients"], (Backsolve, Direct)),
+        solver=_decode_option(content["solver"], SOLVERS),
+        gradients=_decode_option(content["gradients"], (solvers.Backsolve, solvers.Checkpointed, solvers.Direct)),
         rtol=float(content["rtol"]),
         atol=float(content["atol"]),
         max_steps=int(content["max_steps"]),

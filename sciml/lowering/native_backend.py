@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import sympy as sp
 from sympy.printing.pycode import AbstractPythonCodePrinter
 
 from sciml.errors import ModelError
 from sciml.lowering.program import Assign, Call, Program, lower
+from sciml.lowering.slopes import flattened, jacobian_expressions, slope
 from sciml.native.jets import Jet, closure
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
@@ -44,27 +44,6 @@ FUNCTIONS = {
     "Floor": "math.floor",
     "Ceiling": "math.ceil",
 }
-
-
-class Floor(sp.Function):
-    """Floor with the derivative zero, which SymPy leaves open."""
-
-    def fdiff(self, argindex=1):
-        return sp.Integer(0)
-
-
-class Ceiling(sp.Function):
-    """Ceiling with the derivative zero."""
-
-    def fdiff(self, argindex=1):
-        return sp.Integer(0)
-
-
-class Sign(sp.Function):
-    """Sign with the derivative zero, instead of a delta distribution."""
-
-    def fdiff(self, argindex=1):
-        return sp.Integer(0)
 
 
 class NumbaPrinter(AbstractPythonCodePrinter):
@@ -145,23 +124,6 @@ class NumbaPrinter(AbstractPythonCodePrinter):
             raise ModelError(f"`{expr}`: the function `{name}` cannot be computed natively.")
         text = f"{FUNCTIONS[name]}({', '.join(self._print(a) for a in expr.args)})"
         return f"float({text})" if name in ("Floor", "Ceiling") else text
-
-
-def flattened(expression: sp.Expr) -> sp.Expr:
-    """Step functions in a form whose derivative is zero almost everywhere, as autograd takes it."""
-    result: Any = expression.replace(sp.Mod, lambda a, b: a - b * Floor(a / b))
-    return result.replace(sp.floor, Floor).replace(sp.ceiling, Ceiling).replace(sp.sign, Sign)
-
-
-def slope(expression: sp.Expr, symbol: sp.Symbol) -> sp.Expr:
-    """Partial derivative of a flattened expression, without distributions."""
-    result = expression.diff(symbol)
-    return result.replace(sp.DiracDelta, lambda *a: sp.Integer(0)).replace(sp.sign, Sign)
-
-
-def jacobian_expressions(system: System) -> list[sp.Expr]:
-    """Derivatives of the right-hand sides by the states, row after row."""
-    return [slope(flattened(e), x) for e in system.equations.values() for x in system.states]
 
 
 def jacobian_program(system: System) -> Program:

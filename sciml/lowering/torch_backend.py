@@ -38,6 +38,9 @@ FUNCTIONS = {
     "sinh": "torch.sinh",
     "tan": "torch.tan",
     "tanh": "torch.tanh",
+    "Floor": "torch.floor",
+    "Ceiling": "torch.ceil",
+    "Sign": "torch.sign",
 }
 
 

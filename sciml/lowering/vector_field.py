@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 from sciml.errors import ModelError, quoted
 from sciml.lowering.native_backend import jacobian_program, native_model
 from sciml.lowering.networks import architectures, build_network, weights_of
+from sciml.lowering.partition import momenta
 from sciml.lowering.program import Program, lower
+from sciml.lowering.provenance import suspects
+from sciml.lowering.slopes import jacobian_expressions
 from sciml.lowering.torch_backend import torch_function
 from sciml.native.model import Model
 from sciml.symbolic.declarations import MLP, Parameter
@@ -33,6 +37,8 @@ class VectorField(nn.Module):
         system: The System it was made from.
         p: Values of all parameters, in the System's order.
         networks: One module per entry of `system.learned`.
+        names: Names of the states.
+        momenta: Which states a splitting method treats as momenta; None where the equations do not separate.
         initial: Initial state (states) from the System's values; raises where one is missing.
     """
 
@@ -47,6 +53,8 @@ class VectorField(nn.Module):
             else deepcopy(network)  # a System is a value: training a copy leaves the user's module alone
             for k, (group, network) in enumerate(system.learned.items())
         )
+        self.names = tuple(map(str, system.states))
+        self.momenta = momenta(system)
         self.program = lower(system, system.equations.values())
         self._function = torch_function(self.program)
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
@@ -57,9 +65,35 @@ class VectorField(nn.Module):
         """The right-hand side, with other values `p` (..., parameters) than the field's own where they are given."""
         return self._function(self._time(t, y), y, self.p if p is None else p, self.networks)
 
+    def jacobian(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state state"]:
+        """Derivatives of the right-hand side by the states, from the equations; row of the rate, column of the state."""
+        values = self._jacobian(self._time(t, y), y, self.p if p is None else p, self.networks)
+        return values.unflatten(-1, (y.shape[-1], -1))
+
+    @cached_property
+    def _jacobian(self) -> Callable[..., Tensor]:
+        return torch_function(lower(self.system, jacobian_expressions(self.system)))
+
+    @torch.no_grad()
+    def explain(self, t: Any, y: Float[Tensor, " state"], p: Any = None) -> str | None:
+        """Which learned output or term is not a finite number at a state, in words; None where all are finite."""
+        function, words = self._suspects
+        values = function(self._time(t, y), y, self.p if p is None else p, self.networks)
+        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        return words[bad[0]] if bad else None
+
+    @cached_property
+    def _suspects(self) -> tuple[Callable[..., Tensor], tuple[str, ...]]:
+        program, words = suspects(self.system)
+        return torch_function(program), words
+
     def observe(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... value"]:
         """States and observed expressions, in this order, at the states `y`."""
         return self._observe(self._time(t, y), y, self.p if p is None else p, self.networks)
+
+    def at(self, p: Float[Tensor, "... parameter"]) -> FieldAt:
+        """The same field with other values of the parameters, which may differ along a batch."""
+        return FieldAt(self, p)
 
     def native(self, stiff: bool) -> Model:
         """Native code for the right-hand side, with its Jacobian for a stiff method; made once.
@@ -114,6 +148,30 @@ class VectorField(nn.Module):
         formals = [sp.Symbol(f"argument_{i}", real=True) for i in range(self.system.arity(group))]
         program = lower(self.system, [function(*formals) for function in group], inputs=formals)
         return torch_function(program)(self._time(0.0, arguments), arguments, self.p, self.networks)
+
+
+class FieldAt:
+    """A field with given values of the parameters, as solvers take it.
+
+    Args:
+        field: The field.
+        p: Values of the parameters; a row per trajectory where they differ.
+    """
+
+    def __init__(self, field: VectorField, p: Float[Tensor, "... parameter"]):
+        self.field, self.p = field, p
+        self.names, self.momenta = field.names, field.momenta
+
+    def __call__(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
+        return self.field(t, y, self.p)
+
+    def jacobian(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state state"]:
+        """Derivatives of the right-hand side by the states."""
+        return self.field.jacobian(t, y, self.p)
+
+    def explain(self, t: Any, y: Float[Tensor, " state"]) -> str | None:
+        """What is not finite at a state, where one set of parameters serves all trajectories."""
+        return self.field.explain(t, y, self.p) if self.p.ndim == 1 else None
 
 
 def initial_program(system: System, values: Iterable[sp.Expr | Parameter]) -> Program:

@@ -14,9 +14,10 @@ from sciml.lowering.networks import build_network, decayed, weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.coordinates import Coordinates
 from sciml.measurement.measured import Measured
-from sciml.measurement.native_evaluator import ONLY_NATIVE, NativeEvaluator, compiled
+from sciml.measurement.native_evaluator import NativeEvaluator, compiled
 from sciml.measurement.shots import cut
 from sciml.measurement.torch_evaluator import TorchEvaluator
+from sciml.solvers import Rodas5P
 from sciml.symbolic.declarations import MLP, Parameter
 
 
@@ -71,7 +72,7 @@ class Loss:
         except ModelError as error:
             if backend == "native":
                 raise ModelError(f"this problem cannot be computed natively: {error}. Use `backend='auto'`.") from error
-            if isinstance(self.problem.solver, ONLY_NATIVE):
+            if isinstance(self.problem.solver, Rodas5P):
                 raise
             return f"torch ({error})"
         return "native"

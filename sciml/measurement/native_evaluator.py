@@ -20,14 +20,13 @@ from sciml.native import loss as native
 from sciml.native.model import Model
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
-from sciml.solvers import Direct, Dopri5, Dopri8, Kvaerno5, Rodas5P, Tsit5
+from sciml.simulation import NATIVE
+from sciml.solvers import Direct, Kvaerno5, Rodas5P
 from sciml.symbolic.declarations import LogNormal
 
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
 
-NATIVE = (Tsit5, Dopri5, Dopri8, Kvaerno5, Rodas5P)
-ONLY_NATIVE = (Kvaerno5, Rodas5P)
 
 MANY = 32
 """From this number of shots on they are spread over threads; fewer do not repay waking them."""
@@ -49,7 +48,7 @@ def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
         reverse = ["field", "observables", "initial", *(["jacobian"] if isinstance(solver, Rodas5P) else [])]
         return native_model(programs(problem), architectures(networks), len(problem.system.states), reverse)
     except ModelError as error:
-        if isinstance(solver, ONLY_NATIVE):
+        if isinstance(solver, Rodas5P):
             name = type(solver).__name__
             raise ModelError(
                 f"`{name}` is native only, and this problem cannot be computed natively: {error}."

@@ -204,7 +204,8 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         keep: Whether to keep the steps for the reverse pass.
 
     Returns:
-        Status, number of accepted steps, time that was reached. With the status `FULL` the path was too short.
+        Status, number of accepted steps, time that was reached, step that was tried there. With the status `FULL` the
+        path was too short.
     """
     n, s = model.states, method.stages
     stride = path.stride
@@ -218,10 +219,10 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
             outputs[written * stride + m] = path.states[m]
         written += 1
     if written == count:
-        return SUCCESS, 0, start
+        return SUCCESS, 0, start, 0.0
     evaluate(model, start, p, u, path, 0, 0)
     if not (finite(path.states, 0, n) and finite(path.rates, 0, n)):
-        return NON_FINITE, 0, start
+        return NON_FINITE, 0, start, 0.0
     h = model.first_step
     if h <= 0.0:
         h = first_step(model, method, atol, start, span, direction, p, u, path)
@@ -249,9 +250,9 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
             path.t[steps * keep], path.h[steps * keep], path.reached[steps * keep] = t, h, written
             steps, t = steps + 1, t_next
             if final:
-                return SUCCESS, steps, t
+                return SUCCESS, steps, t, h
             if keep and steps == path.capacity:
-                return FULL, steps, t
+                return FULL, steps, t, h
             following = block + block_size * keep
             for m in range(n):
                 path.states[following + m] = path.states[block + block_size - stride + m]
@@ -267,5 +268,5 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
             h *= min(max(SAFETY * size**-exponent, SMALLEST_FACTOR), SAFETY)
             rejected = True
             if abs(h) < smallest:
-                return (STEP_UNDERFLOW if math.isfinite(error) else NON_FINITE), steps, t
-    return MAX_STEPS, steps, t
+                return (STEP_UNDERFLOW if math.isfinite(error) else NON_FINITE), steps, t, h
+    return MAX_STEPS, steps, t, h

@@ -45,7 +45,7 @@ TASK = np.dtype(
 # and its initial time; then what became of it.
 SHOT = np.dtype(
     [(name, np.int64) for name in ("first", "rows", "free", "inputs", "numbers", "next", "status", "steps")]
-    + [(name, np.float64) for name in ("start", "value", "reached")],
+    + [(name, np.float64) for name in ("start", "value", "reached", "tried")],
     align=True,
 )
 

@@ -29,6 +29,7 @@ class Trajectories:
         status: Of each trajectory, from `explicit`; 0 is success.
         reached: Time that each trajectory reached.
         ends: State there.
+        tried: Length of the last step that was tried.
         steps: Number of accepted steps of each.
         t: Start of each accepted step of the first trajectory, if steps were kept.
         h: Their lengths.
@@ -38,6 +39,7 @@ class Trajectories:
     status: np.ndarray
     reached: np.ndarray
     ends: np.ndarray
+    tried: np.ndarray
     steps: np.ndarray
     t: np.ndarray
     h: np.ndarray
@@ -54,8 +56,8 @@ def integrate_lane(task, states, ends, lane, keep):
         for m in range(n):
             path.states[m] = states[number, 0, m]
         p, u, start = pointer(shot.numbers), pointer(shot.inputs), shot.start
-        status, steps, reached = integrate(task, method, start, times, task.rows, p, u, path, outputs, keep)
-        shot.status, shot.steps, shot.reached = status, steps, reached
+        status, steps, reached, tried = integrate(task, method, start, times, task.rows, p, u, path, outputs, keep)
+        shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
         direction = 1.0 if times[task.rows - 1] >= start else -1.0
         for row in range(task.rows):
             known = direction * (times[row] - reached) <= 0.0
@@ -169,7 +171,7 @@ class Integrator:
             self.task.allocate(self._capacity)
         shots = self._shots.copy()
         t, h = self._steps(int(shots["steps"][0]))
-        return Trajectories(states, shots["status"], shots["reached"], ends, shots["steps"], t, h)
+        return Trajectories(states, shots["status"], shots["reached"], ends, shots["tried"], shots["steps"], t, h)
 
     def _memory(self, rows: int) -> np.ndarray:
         """Parameters and their scratch, a row per set; on a cache line, as the copies of the weights want it."""

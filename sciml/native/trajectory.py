@@ -162,8 +162,8 @@ def run_shot(task, number, lane, method, gp, slopes):
     for m in range(n):
         path.states[m] = initial[m]
     keep = 1 if slopes else 0
-    status, steps, reached = integrate(task, method, start, times, rows, p, u, path, lane.outputs, keep)
-    shot.status, shot.steps, shot.reached, shot.value = status, steps, reached, math.inf
+    status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, path, lane.outputs, keep)
+    shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
     if status != SUCCESS:
         return
     value = compare(task, shot, p, u, lane, gp, slopes)

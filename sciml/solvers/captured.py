@@ -118,6 +118,16 @@ def _independent(tensors: list[Tensor]) -> list[Tensor]:
     return [p for p in tensors if p.is_leaf] if shared else tensors
 
 
+def transformed() -> bool:
+    """Whether this runs inside a transform of `torch.func`, such as `jvp`, `jacfwd` or `grad`."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def tracked(x: Tensor) -> bool:
+    """Whether derivatives of any kind may flow through a tensor."""
+    return x.requires_grad or transformed() or torch.autograd.forward_ad.unpack_dual(x).tangent is not None
+
+
 def differentiable(field: Callable, ts: Float[np.ndarray, "batch time"], y0: Tensor) -> bool:
     """Whether there is anything to differentiate by: the initial state, or what the field depends on."""
     return y0.requires_grad or bool(dependencies(field, ts, y0))

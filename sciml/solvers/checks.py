@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError, ModelError
-from sciml.solvers.steppers import Field
+from sciml.solvers.field import Field
+from sciml.solvers.tolerance import host
 
 
 def checked_state(y0: object) -> Tensor:
@@ -17,8 +18,8 @@ def checked_state(y0: object) -> Tensor:
     """
     if not isinstance(y0, Tensor):
         raise DataError(f"`y0` is of type `{type(y0).__name__}`. Expected a tensor: `torch.as_tensor(y0)`.")
-    if y0.dtype not in (torch.float32, torch.float64):
-        raise DataError(f"`y0` has dtype {y0.dtype}. Expected float32 or float64: `y0.double()`.")
+    if y0.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        raise DataError(f"`y0` has dtype {y0.dtype}. Expected floating point or complex numbers: `y0.double()`.")
     if y0.ndim == 0 or y0.numel() == 0:
         raise DataError(f"`y0` has shape {tuple(y0.shape)}. Expected `(state,)` or `(batch, *state)`, not empty.")
     finite = torch.isfinite(y0.detach())
@@ -45,7 +46,7 @@ def checked_times(ts: object, y0: Tensor) -> Float[np.ndarray, "batch time"]:
         raise DataError(f"`ts` has shape {tuple(ts.shape)}. Expected {expected} for `y0` of shape {tuple(y0.shape)}.")
     if ts.shape[-1] == 0:
         raise DataError("`ts` is empty. Its first entry is the initial time.")
-    times = ts.detach().to("cpu", torch.float64).numpy()
+    times = host(ts).astype(np.float64)
     for row, grid in enumerate(np.atleast_2d(times)):
         _check_grid(grid, f"row {row} of `ts`" if ts.ndim == 2 else "`ts`", padded=ts.ndim == 2)
     return np.broadcast_to(np.atleast_2d(times), (batch, ts.shape[-1])).copy()
@@ -80,32 +81,39 @@ def checked_positive(**values: float | None) -> None:
             raise DataError(f"`{name}` is {value}. Expected a positive number.")
 
 
-def checked_field(field: Field, y0: Tensor) -> Field:
-    """The field, with a check of what its first call returns.
+class CheckedField:
+    """The field, with a check of what its first call returns; what else the field carries is found through it.
+
+    Args:
+        field: The user's field.
+        y0: The initial state, which the field's values must resemble.
 
     Raises:
         ModelError: It is not callable, or returns something else than a tensor like the state.
     """
-    if not callable(field):
-        raise ModelError(f"`field` is of type `{type(field).__name__}`. Expected a callable `field(t, y)`.")
-    shape, dtype, device = y0.shape, y0.dtype, y0.device
-    unchecked = True
 
-    def first_call_checked(t: Tensor, y: Tensor) -> Tensor:
-        nonlocal unchecked
-        dy = field(t, y)
-        if unchecked:
-            if not isinstance(dy, Tensor):
-                raise ModelError(f"`field(t, y)` returns a `{type(dy).__name__}`. Expected a tensor.")
-            if dy.shape != shape:
-                raise ModelError(
-                    f"`field(t, y)` returns shape {tuple(dy.shape)}. Expected that of `y`, {tuple(shape)}."
-                )
-            if dy.dtype != dtype:
-                raise ModelError(f"`field(t, y)` returns {dy.dtype} for a state of {dtype}. Convert one of the two.")
-            if dy.device != device:
-                raise ModelError(f"`field(t, y)` returns a tensor on {dy.device}; the state is on {device}.")
-            unchecked = False
+    def __init__(self, field: Field, y0: Tensor) -> None:
+        if not callable(field):
+            raise ModelError(f"`field` is of type `{type(field).__name__}`. Expected a callable `field(t, y)`.")
+        self.field, self.shape, self.dtype, self.device = field, y0.shape, y0.dtype, y0.device
+        self.jacobian, self.momenta = getattr(field, "jacobian", None), getattr(field, "momenta", None)
+        self.names, self.explain = getattr(field, "names", None), getattr(field, "explain", None)
+        self.unchecked = True
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        dy = self.field(t, y)
+        if self.unchecked:
+            self._check(dy)
+            self.unchecked = False
         return dy
 
-    return first_call_checked
+    def _check(self, dy: object) -> None:
+        if not isinstance(dy, Tensor):
+            raise ModelError(f"`field(t, y)` returns a `{type(dy).__name__}`. Expected a tensor.")
+        shape, dtype = self.shape, self.dtype
+        if dy.shape != shape:
+            raise ModelError(f"`field(t, y)` returns shape {tuple(dy.shape)}. Expected that of `y`, {tuple(shape)}.")
+        if dy.dtype != dtype:
+            raise ModelError(f"`field(t, y)` returns {dy.dtype} for a state of {dtype}. Convert one of the two.")
+        if dy.device != self.device:
+            raise ModelError(f"`field(t, y)` returns a tensor on {dy.device}; the state is on {self.device}.")

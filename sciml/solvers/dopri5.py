@@ -14,8 +14,8 @@ class Dopri5(AbstractExplicit):
     The dense output has order 4 and costs nothing.
 
     Args:
-        step: None for steps chosen by the error (the default), or the length of a uniform step, which is
-            shortened to land on each output time.
+        step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each
+            output time to the next.
 
     Example:
         >>> Dopri5().adaptive, Dopri5(step=0.1).adaptive

@@ -15,8 +15,8 @@ class Dopri8(AbstractExplicit):
     output costs nothing, but has order 5: its values between the ends of long steps are less accurate than the steps.
 
     Args:
-        step: None for steps chosen by the error (the default), or the length of a uniform step, which is
-            shortened to land on each output time.
+        step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each
+            output time to the next.
 
     Example:
         >>> Dopri8().adaptive, Dopri8(step=0.1).adaptive

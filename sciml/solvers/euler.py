@@ -14,7 +14,7 @@ class Euler(AbstractExplicit):
     .. math:: y_{n+1} = y_n + h f(t_n, y_n)
 
     Args:
-        step: Length of a step; it is shortened to land on each output time.
+        step: Length of the longest step; equal steps lead from each output time to the next.
 
     Example:
         >>> Euler(step=0.01)

@@ -9,16 +9,17 @@ from sciml.solvers.tableaus import HEUN, Tableau
 
 @dataclass(frozen=True)
 class Heun(AbstractExplicit):
-    r"""Heun's method (the explicit trapezoidal rule), order 2, fixed step.
+    r"""Heun's method (the explicit trapezoidal rule), order 2 with an error estimate of order 1.
 
     .. math:: y_{n+1} = y_n + \tfrac{h}{2} (k_1 + k_2), \quad k_2 = f(t_n + h, y_n + h k_1)
 
     Args:
-        step: Length of a step; it is shortened to land on each output time.
+        step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each
+            output time to the next.
 
     Example:
-        >>> Heun(step=0.01)
-        Heun(step=0.01)
+        >>> Heun().adaptive, Heun(step=0.1).adaptive
+        (True, False)
 
     Reference:
         Hairer, Nørsett, Wanner I, section II.1.

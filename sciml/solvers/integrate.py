@@ -5,12 +5,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
-from sciml.solvers.checks import checked_field, checked_positive, checked_state, checked_times
+from sciml.solvers.checks import CheckedField, checked_positive, checked_state, checked_times
+from sciml.solvers.diagnosis import message
+from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
-from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.pairs import PairField, complex_march, from_pairs, to_pairs
+from sciml.solvers.protocol import AbstractSolver
 from sciml.solvers.solution import Failure, Solution, Status
-from sciml.solvers.steppers import Field
+from sciml.solvers.tolerance import Tolerance
 from sciml.solvers.tsit5 import Tsit5
 
 
@@ -19,7 +22,7 @@ def solve(
     y0: Float[Tensor, "*shape"],
     ts: Float[Tensor, "*batch time"],
     *,
-    solver: AbstractExplicit = Tsit5(),  # noqa: B008 (frozen)
+    solver: AbstractSolver = Tsit5(),  # noqa: B008 (frozen)
     rtol: float = 1e-6,
     atol: float = 1e-6,
     gradients: Gradients = Direct(),  # noqa: B008 (frozen)
@@ -39,14 +42,16 @@ def solve(
     Args:
         field: Right-hand side `field(t, y)`, a callable or `nn.Module`. Without a batch, `t` has no
             dimensions; with one, it has shape `(batch, 1, ..., 1)` and broadcasts against `y`.
-        y0: Initial state, float32 or float64. One dimension is one trajectory; with more, the first is
+        y0: Initial state, real or complex. One dimension is one trajectory; with more, the first is
             the batch.
         ts: Output times, strictly monotone, the initial time first. A second dimension gives each
             trajectory its own grid; a ragged grid is padded with NaN at the end.
-        solver: Method; one with a `step` goes in uniform steps.
+        solver: Method; one with a `step` goes in equal steps from each output to the next, of that length at most, and
+            so lands on the outputs.
         rtol: Relative tolerance of one step.
         atol: Absolute tolerance of one step, in the unit of the state.
-        gradients: How derivatives are found: `Direct()` or `Backsolve()`.
+        gradients: How derivatives are found: `Direct()`, `Checkpointed()` or `Backsolve()`. With `Direct()`,
+            `torch.func.jvp` and `jacfwd` over `solve` give forward-mode sensitivities, for few parameters.
         first_step: Length of the first step; found from the field when None.
         max_steps: Steps allowed per trajectory, the rejected ones included.
         min_step: Length below which a trajectory is given up; a 1e-14th of its span when None.
@@ -72,30 +77,31 @@ def solve(
     Reference:
         Hairer, Nørsett, Wanner I, sections II.4 to II.6.
     """
-    if not isinstance(solver, AbstractExplicit):
-        raise ModelError(
-            f"`{type(solver).__name__}` is native only for now; torch has explicit methods, such as `Tsit5()`. Fit a "
-            "`Problem` natively with it."
-        )
+    if not isinstance(solver, AbstractSolver):
+        raise ModelError(f"`solver` is {solver!r}. Expected a method, such as `Tsit5()` or `Kvaerno5()`.")
     y0 = checked_state(y0)
     times = checked_times(ts, y0)
     checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)
-    field = checked_field(field, y0)
-    settings = Settings(solver, rtol, atol, first_step, max_steps, min_step)
+    field, paired = CheckedField(field, y0), y0.is_complex()
+    settings = Settings(solver, Tolerance(rtol, atol, paired), first_step, max_steps, min_step)
+    if paired:
+        field, y0 = PairField(field, y0, solver), to_pairs(y0)
     ys, result = gradients.solve(field, y0, times, settings, dense)
+    if paired:
+        result = complex_march(result)
     if throw and result.failures:
         raise SolveError(failure_message(result.failures, len(times), y0.ndim > 1, settings))
-    single = y0.ndim == 1
-    shape = y0.shape if single else y0.shape[1:]
+
+    def shaped(states: Float[Tensor, "batch time flat"]) -> Tensor:
+        states = states[0] if y0.ndim == 1 else states.reshape(len(y0), -1, *y0.shape[1:])
+        return from_pairs(states) if paired else states
 
     def interpolate(t: np.ndarray) -> Tensor:
-        grid = np.broadcast_to(np.atleast_2d(t), (len(times), t.shape[-1]))
-        states = result.record.interpolate(grid)
-        return states[0] if single else states.view(len(y0), -1, *shape)
+        return shaped(result.record.interpolate(np.broadcast_to(np.atleast_2d(t), (len(times), t.shape[-1]))))
 
     return Solution(
         ts=ts,
-        ys=ys[0] if single else ys.view(len(y0), -1, *shape),
+        ys=shaped(ys),
         status=result.status,
         stats=result.stats,
         failures=result.failures,
@@ -105,19 +111,7 @@ def solve(
 
 def failure_message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
     """What happened to the first trajectory that failed, and what to try."""
-    first = failures[0]
-    name = type(settings.solver).__name__
-    which = f" of trajectory {first.trajectory}" if batched else ""
-    others = f" {len(failures)} of {count} trajectories failed; `throw=False` keeps the others." if batched else ""
-    where = f"{which} at t = {first.time:.6g} while solving with `{name}`."
-    if first.status == Status.MAX_STEPS:
-        text = f"`max_steps={settings.max_steps}` was reached{where} Allow more steps or a larger tolerance."
-    elif first.status == Status.STEP_UNDERFLOW:
-        limit = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
-        text = f"step size fell below {limit}{where} The system may be stiff, or its solution may end there."
-    else:
-        text = (
-            f"the field or the state left the finite numbers{where} "
-            "Check the field there, or try a smaller `first_step` or step."
-        )
-    return text + others
+    limits = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
+    if failures[0].status == Status.MAX_STEPS:
+        limits = f"`max_steps={settings.max_steps}`"
+    return message(failures, count, batched, settings.solver, limits)

@@ -8,22 +8,26 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sciml.solvers.control import smallest_step
+from sciml.solvers.diagnosis import diagnosed
+from sciml.solvers.field import Field, FlatField
 from sciml.solvers.first_step import first_step
+from sciml.solvers.implicit import ImplicitStepper
 from sciml.solvers.march_adaptive import march_batch, march_single
 from sciml.solvers.march_fixed import march_fixed
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.record import Ahead, March, Record
+from sciml.solvers.protocol import AbstractExplicit, AbstractSolver, AbstractSymplectic
+from sciml.solvers.record import Ahead, March, Record, Trace
 from sciml.solvers.solution import Failure, Stats, Status
-from sciml.solvers.steppers import BatchStepper, Counted, Field, SingleStepper
+from sciml.solvers.splitting import SplittingStepper, checked_momenta
+from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.tolerance import Tolerance, host
 
 
 @dataclass(frozen=True)
 class Settings:
     """What steers the loop; see `solve` for the meaning of each."""
 
-    solver: AbstractExplicit
-    rtol: float
-    atol: float
+    solver: AbstractSolver
+    tolerance: Tolerance
     first_step: float | np.ndarray | None
     max_steps: int
     min_step: float | None
@@ -35,6 +39,7 @@ def march(
     ts: Float[np.ndarray, "batch time"],
     settings: Settings,
     dense: bool,
+    trace: Trace | None = None,
 ) -> March:
     """Step from the first to the last time of every trajectory.
 
@@ -44,42 +49,69 @@ def march(
         ts: Output times on the host, padded with NaN at the end.
         settings: Solver, tolerances and limits.
         dense: Keep all steps, not only those that hold an output.
+        trace: Receives what a replay needs to know of every step.
 
     Returns:
         The accepted steps, and how the march went.
     """
-    counted = Counted(field, y0.shape)
-    single = y0.ndim == 1
-    stepper = (SingleStepper if single else BatchStepper)(
-        counted, settings.solver.tableau, y0, settings.rtol, settings.atol
-    )
-    start = ts[:, 0]
+    solver, start = settings.solver, ts[:, 0]
+    stepper = stepper_for(field, y0, start, solver, settings.tolerance)
+    single = isinstance(stepper, SingleStepper)
     end = np.array([row[~np.isnan(row)][-1] for row in ts])
-    y, f, lost = _start(stepper, start, y0 if single else y0.reshape(len(y0), -1))
+    y, f, lost = _start(stepper, start, y0 if single else y0.reshape(len(ts), -1))
     keep = dense or f.requires_grad
-    record = Record(settings.solver.tableau, start, ahead=None if keep else Ahead(ts, end))
+    record = Record(solver.tableau, start, None if keep else Ahead(ts, end), stepper.masks, trace)
     if lost.all():
-        status, counts, reached = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start
-    elif settings.solver.adaptive:
+        status, counts, reached, h = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start, 0 * start
+    elif solver.adaptive:
         if settings.first_step is None:
             h = first_step(stepper, start, end, y, f)
         else:
             h = np.copysign(settings.first_step, end - start)
         limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
         step_all = march_single if single else march_batch
-        status, counts, reached, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
+        status, counts, reached, h, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
     else:
-        status, counts, reached, y = march_fixed(
-            stepper, record, y, f, ts, settings.solver.step, lost, settings.max_steps
-        )
+        status, counts, reached, h, y = march_fixed(stepper, record, y, f, ts, solver.step, lost, settings.max_steps)
     record.close(y)
-    rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
-    failures = tuple(
-        Failure(int(i), Status(status[i]), float(reached[i]), rows[i].view(y0.shape if single else y0.shape[1:]))
-        for i in np.flatnonzero(status)
-    )
-    stats = Stats(tuple(counts[0].tolist()), tuple(counts[1].tolist()), counted.calls)
+    failures: tuple[Failure, ...] = ()
+    if status.any():
+        rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
+        failures = diagnosed(field, y0.shape, solver, settings.tolerance, status, reached, h, rows)
+    stats = Stats(tuple(counts[0].tolist()), tuple(counts[1].tolist()), stepper.field.calls)
     return March(record, tuple(Status(s) for s in status), stats, failures)
+
+
+def stepper_for(
+    field: Field,
+    y0: Float[Tensor, "*shape"],
+    start: Float[np.ndarray, " batch"],
+    solver: AbstractSolver,
+    tolerance: Tolerance,
+) -> SingleStepper | BatchStepper:
+    """What takes the steps of a method: an explicit one has a short way for a single trajectory.
+
+    Args:
+        field: The field on states of the shape of `y0`.
+        y0: Initial states; one dimension means one trajectory.
+        start: Initial times.
+        solver: The method.
+        tolerance: Measures errors and, for an implicit method, what Newton's iteration leaves.
+
+    Raises:
+        ModelError: The system is not one for a symplectic method.
+    """
+    single, explicit = y0.ndim == 1, isinstance(solver, AbstractExplicit)
+    flat = FlatField(field, y0.shape, lifted=single and not explicit)
+    if explicit:
+        return (SingleStepper if single else BatchStepper)(flat, solver.tableau, y0, tolerance)
+    rows = y0.detach().reshape(len(start), -1)
+    if isinstance(solver, AbstractSymplectic):
+        momenta = getattr(field, "momenta", None) if solver.momenta is None else solver.momenta
+        clock = BatchStepper(flat, solver.tableau, rows, tolerance).clock(start)
+        momenta = checked_momenta(flat, clock, rows, momenta, type(solver).__name__)
+        return SplittingStepper(flat, solver.tableau, rows, tolerance, momenta)
+    return ImplicitStepper(flat, solver.tableau, rows, tolerance)
 
 
 def _start(
@@ -88,7 +120,7 @@ def _start(
     """The field at the initial state, and which trajectories have none."""
     clock = stepper.clock(t[0] if isinstance(stepper, SingleStepper) else t)
     f = stepper.field(clock, y)
-    lost = np.atleast_1d((~torch.isfinite(f.detach()).all(dim=-1)).cpu().numpy())
+    lost = np.atleast_1d(~host(torch.isfinite(f.detach()).all(dim=-1)))
     if lost.any() and not lost.all():
         # A lost trajectory borrows the state of a sound one: a NaN in the graph would poison the
         # gradient of shared parameters, even behind a mask.

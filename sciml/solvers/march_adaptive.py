@@ -27,13 +27,13 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
         max_steps: Trials allowed.
 
     Returns:
-        Status, counts of accepted and rejected steps, time reached, state there.
+        Status, counts of accepted and rejected steps, time reached, last trial step, state there.
     """
     order = stepper.tableau.error_order
     t, end, h, limit = float(record.start[0]), float(end[0]), float(h[0]), float(limit[0])
     accepted = rejected = 0
     previous, after_rejection, finite = PREVIOUS_ERROR_FLOOR, False, True
-    status = Status.SUCCESS
+    status, tried = Status.SUCCESS, h
     while t != end:
         last = abs(h) * STRETCH >= abs(end - t)
         if last:
@@ -44,6 +44,7 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
         if accepted + rejected >= max_steps:
             status = Status.MAX_STEPS
             break
+        tried = h
         new, k = stepper.stages(t, h, y, f)
         error = stepper.error(h, y, new, k)
         finite = math.isfinite(error)
@@ -58,7 +59,7 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
             rejected += 1
             h *= float(rejected_factor(error, order))
             after_rejection = True
-    return np.array([status]), np.array([[accepted], [rejected]]), np.array([t]), y
+    return np.array([status]), np.array([[accepted], [rejected]]), np.array([t]), np.array([tried]), y
 
 
 def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end, h, lost, limit, max_steps: int):
@@ -76,7 +77,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
         max_steps: Trials allowed for each trajectory.
 
     Returns:
-        Status, counts of accepted and rejected steps, times reached, states there.
+        Status, counts of accepted and rejected steps, times reached, last trial steps, states there.
     """
     order = stepper.tableau.error_order
     t = record.start.copy()
@@ -84,7 +85,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     previous, after_rejection = np.full(len(t), PREVIOUS_ERROR_FLOOR), np.zeros(len(t), dtype=bool)
     finite = np.ones(len(t), dtype=bool)
-    active = ~lost & (t != end)
+    active, tried = ~lost & (t != end), h
     while True:
         last = np.abs(h) * STRETCH >= np.abs(end - t)
         short = active & ~last & (np.abs(h) < limit)
@@ -94,8 +95,9 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
             status = np.where(full, Status.MAX_STEPS, status)
             active &= ~(short | full)
         if not active.any():
-            return status, counts, t, y
+            return status, counts, t, np.where(status == Status.SUCCESS, 0.0, tried), y
         trial = np.where(active, np.where(last, end - t, h), 0.0)
+        tried = np.where(active, trial, tried)
         new, k = stepper.stages(t, trial, y, f)
         error = stepper.error(trial, y, new, k)
         finite = np.isfinite(error)

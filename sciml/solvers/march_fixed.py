@@ -1,9 +1,8 @@
-"""Uniform steps that are shortened to land on each output time."""
+"""Uniform steps from each output time to the next."""
 
 from itertools import pairwise
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,25 +12,28 @@ from sciml.solvers.steppers import BatchStepper, SingleStepper
 
 
 def schedule(ts: Float[np.ndarray, " time"], step: float) -> Float[np.ndarray, " step"]:
-    """Times at which uniform steps begin and end: multiples of `step` from each output to the next.
+    """Times at which steps begin and end: from each output to the next in equal steps, `step` long at most.
+
+    Equal steps matter to symplectic methods, whose energy drifts when the length changes; evenly spaced outputs
+    make all steps of a solve equal.
 
     Args:
         ts: Output times; NaN at the end is padding.
-        step: Length of a step.
+        step: Longest step.
 
     Returns:
         The times; every output time is among them.
 
     Example:
         >>> schedule(np.array([0.0, 0.5, 1.0]), 0.3).tolist()
-        [0.0, 0.3, 0.5, 0.8, 1.0]
+        [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     ts = ts[~np.isnan(ts)]
     pieces = [ts[:1]]
     for t, end in pairwise(ts):
         # A gap of 10.0000001 steps is ten steps: rounding must not add a tiny one.
         count = max(1, int(np.ceil(abs(end - t) / step - 1e-6)))
-        pieces += [t + np.sign(end - t) * step * np.arange(1, count), [end]]
+        pieces += [t + (end - t) * np.arange(1, count) / count, [end]]
     return np.concatenate(pieces)
 
 
@@ -51,14 +53,14 @@ def march_fixed(
         max_steps: Steps allowed.
 
     Returns:
-        Status, counts of accepted and rejected steps, times reached, states there.
+        Status, counts of accepted and rejected steps, times reached, the steps that failed, states there.
     """
     rows = [schedule(row, step) for row in ts]
     longest = max(len(row) for row in rows)
     grid = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows], axis=1)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     counts = np.zeros((2, len(rows)), dtype=int)
-    reached = grid[0].copy()
+    reached, failed = grid[0].copy(), np.zeros(len(rows))
     single = isinstance(stepper, SingleStepper)
     for t, end in pairwise(grid):
         moving = (status == Status.SUCCESS) & (end != t)
@@ -68,11 +70,10 @@ def march_fixed(
             break
         h = np.where(moving, end - t, 0.0)
         new, k = stepper.stages(float(reached[0]), float(h[0]), y, f) if single else stepper.stages(reached, h, y, f)
-        with torch.no_grad():
-            finite = np.atleast_1d(torch.isfinite(new + k[-1]).all(dim=-1).cpu().numpy())
-        bad = moving & ~finite
+        bad = moving & ~stepper.sound(new, k)
         if bad.any():
-            status = np.where(bad, Status.NON_FINITE, status)
+            reason = np.where(stepper.unsolved, Status.UNSOLVED, Status.NON_FINITE)
+            status, failed = np.where(bad, reason, status), np.where(bad, h, failed)
             moving &= ~bad
             if not moving.any():
                 break
@@ -85,4 +86,4 @@ def march_fixed(
         )
         counts[0] += moving
         reached, y, f = after, new, k[-1]
-    return status, counts, reached, y
+    return status, counts, reached, failed, y

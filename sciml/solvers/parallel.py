@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.solvers.captured import graph_leaves
+from sciml.solvers.field import Field
+from sciml.solvers.loop import Settings
 from sciml.solvers.record import March, Record
-from sciml.solvers.steppers import BatchStepper, Counted, Field, SingleStepper
+from sciml.solvers.replay import replayed
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,28 +20,29 @@ class Replay:
 
     Args:
         field: The field.
-        shape: Shape of the initial state.
+        settings: Solver and tolerances.
         record: The steps.
         ts: Output times.
-        points: Arguments of all evaluations, a leaf of the graph of `slopes`.
-        slopes: The field there.
+        points: Arguments of all evaluations, a leaf of the graph of the slopes.
     """
 
     field: Field
-    shape: torch.Size
+    settings: Settings
     record: Record
     ts: Float[np.ndarray, "batch time"]
     points: Float[Tensor, "step stages batch state"]
-    slopes: Float[Tensor, "step stages batch state"]
 
 
-def attach(field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], result: March) -> Tensor | None:
+def attach(
+    field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], settings: Settings, result: March
+) -> Tensor | None:
     """Outputs of a march that was made without a graph, with their exact gradient.
 
     Args:
         field: The field.
         y0: Initial state.
         ts: Output times.
+        settings: Solver and tolerances.
         result: The march, all of its steps kept.
 
     Returns:
@@ -50,9 +53,10 @@ def attach(field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], result
     points.requires_grad_()
     batch = len(ts)
     slopes = evaluate_all(field, times, points, y0.shape)
+    if slopes is not None and record.masks is not None:
+        slopes = slopes * record.masks[:, None]
     # A field with a memory or a random part is not the same function twice: then go step by step.
-    tolerance = 1e4 * torch.finfo(y0.dtype).eps
-    if slopes is None or not torch.allclose(slopes, k, rtol=tolerance, atol=tolerance * float(k.abs().max())):
+    if slopes is None or not _same(slopes, k, record.column("h"), record.tableau.gamma):
         return None
     leaves = graph_leaves(slopes, stop=[points])
     first = y0.detach().reshape(batch, 1, -1)
@@ -60,7 +64,22 @@ def attach(field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], result
         ys = first.clone() if ts.shape[1] == 1 else torch.cat([first, record.interpolate(ts[:, 1:])], dim=1)
     if not (y0.requires_grad or leaves):
         return ys
-    return _Attached.apply(Replay(field, y0.shape, record, ts, points, slopes.detach()), ys, slopes, y0, *leaves)
+    return _Attached.apply(Replay(field, settings, record, ts, points), ys, slopes, y0, *leaves)
+
+
+@torch.no_grad()
+def _same(
+    slopes: Float[Tensor, "step stages batch state"],
+    k: Float[Tensor, "step stages batch state"],
+    h: Float[np.ndarray, "step batch"],
+    gamma: float,
+) -> bool:
+    """Whether the field at the stages is what the march found there."""
+    if gamma:
+        # Rates of solved stages differ by the rest of the iteration; the first is the field itself.
+        slopes, k = slopes[:1, :1], k[:1, :1]
+    tolerance = 1e4 * torch.finfo(k.dtype).eps
+    return torch.allclose(slopes, k, rtol=tolerance, atol=tolerance * float(k.abs().max()))
 
 
 @torch.no_grad()
@@ -122,8 +141,11 @@ def _adjoint(replay: Replay, slopes: Tensor, g: Float[Tensor, "batch time state"
 
     Within a step, backwards over the stages, with :math:`J_i` the Jacobian of the field at stage i:
 
-    .. math:: \bar k_i = g_i + h \sum_{j>i} a_{ji} v_j, \quad v_i = \bar k_i J_i, \quad
+    .. math:: \bar k_i = g_i + h \sum_{j \ge i} a_{ji} v_j, \quad v_i = \bar k_i J_i, \quad
               \bar y_n = g_n + \bar y_{n+1} + \sum_i v_i
+
+    For an implicit stage :math:`v_i` is on both sides, a solve with :math:`I - h a_{ii} J_i` transposed; the solved
+    stage needs no derivative of the iteration that found it (implicit function theorem).
 
     The recursion is linear in the cotangent of the step's end. So it runs for all steps at once, on the
     unit vectors and on what the outputs contribute; only products of small matrices remain from step to step.
@@ -153,6 +175,10 @@ def _adjoint(replay: Replay, slopes: Tensor, g: Float[Tensor, "batch time state"
         v[i] = kappa[i] @ jacobian[:, i]
         if i == stages - 1:
             v[i] = v[i] + units
+        if a[i, i]:
+            matrix = torch.eye(state, dtype=g.dtype, device=g.device) - float(a[i, i]) * h * jacobian[:, i]
+            v[i] = torch.linalg.solve(matrix, v[i], left=False)
+            kappa[i] = torch.addcmul(kappa[i], h, v[i], value=float(a[i, i]))
     total = torch.stack(v).sum(dim=0)
     transfer, source = total[:, :, :state], total[:, :, state:] + y_bar[:, :, None]
     bars, bar = [source[0]] * steps, torch.zeros_like(source[0])
@@ -183,18 +209,9 @@ def _from_outputs(record: Record, ts: np.ndarray, g: Tensor, shape: torch.Size) 
 def _twice_differentiable(replay: Replay, y0: Tensor, leaves: list[Tensor], g: Tensor) -> tuple[Tensor | None, ...]:
     """The same gradient from taking the steps again with a graph, for derivatives of derivatives."""
     record = replay.record
-    counted = Counted(replay.field, replay.shape)
-    single = len(replay.shape) == 1
-    stepper = (SingleStepper if single else BatchStepper)(counted, record.tableau, record.y[0], 0.0, 0.0)
-    y = y0 if single else y0.reshape(len(y0), -1)
-    moved = torch.as_tensor(np.any(record.column("h"), axis=0), device=y.device)
-    y = torch.where(moved if single else moved[:, None], y, record.y[0])
-    again = Record(record.tableau, record.start)
-    slope = counted(stepper.clock(record.t[0]), y)
-    for t, end, h in zip(record.t, record.end, record.h):
-        new, k = stepper.stages(t, h, y, slope)
-        again.append(t, end, h, y, k)
-        y, slope = new, k[-1]
+    moved = torch.as_tensor(np.any(record.column("h"), axis=0), device=y0.device)
+    start = torch.where(moved[:, None], y0.reshape(len(g), -1), record.y[0]).view(record.y[0].shape)
+    again, *_ = replayed(replay.field, y0, replay.settings, record, range(len(record.t)), start)
     ys = y0.reshape(len(g), 1, -1)
     if replay.ts.shape[1] > 1:
         ys = torch.cat([ys, again.interpolate(replay.ts[:, 1:])], dim=1)

@@ -29,11 +29,15 @@ class Record:
         y: State at its beginning.
         k: Stages of each step.
         ahead: If given, only the steps that hold one of its outputs are kept.
+        masks: Which components each stage counts for; None for all.
+        trace: If given, it is told of every step.
     """
 
     tableau: Tableau
     start: Float[np.ndarray, " batch"]
     ahead: "Ahead | None" = None
+    masks: Bool[Tensor, "stages state"] | None = None
+    trace: "Trace | None" = None
     t: list = field(default_factory=list)
     end: list = field(default_factory=list)
     h: list = field(default_factory=list)
@@ -42,6 +46,8 @@ class Record:
 
     def append(self, t, end, h, y: Tensor, k: list[Tensor]) -> None:
         """Add one step, unless it holds no output and only outputs are wanted."""
+        if self.trace is not None:
+            self.trace.append(t, end, h, y, k[0])
         if self.ahead is not None and not self.ahead.reached(end):
             return
         self.t.append(t)
@@ -53,29 +59,17 @@ class Record:
     def close(self, y: Tensor) -> None:
         """Give a record without steps one of length 0, so that the first output has its place."""
         if not self.t:
-            self.ahead = None
+            self.ahead = self.trace = None
             rest = [torch.zeros_like(y)] * self.tableau.stages
             self.append(self.start, self.start, np.zeros_like(self.start), y, rest)
 
     def column(self, name: str) -> Float[np.ndarray, "step batch"]:
         """Times or lengths of all steps as one array."""
-        return np.array(getattr(self, name), dtype=np.float64).reshape(len(self.t), -1)
+        return column(getattr(self, name))
 
     def locate(self, ts: Float[np.ndarray, "batch time"]) -> "Located":
         """Find the step that holds each time, and the weights of its stages there."""
-        t, end, h = self.column("t"), self.column("end"), self.column("h")
-        batch = np.arange(len(ts))[:, None]
-        forwards = np.where(end[-1] >= self.start, 1.0, -1.0)
-        step = np.stack([np.searchsorted(end[:, b] * forwards[b], ts[b] * forwards[b]) for b in range(len(ts))])
-        distance = (ts - self.start[:, None]) * forwards[:, None]
-        with np.errstate(invalid="ignore"):
-            covered = (step < len(t)) & (distance >= 0)
-            step = np.minimum(step, len(t) - 1)
-            length = h[step, batch]
-            theta = np.where(covered & (length != 0), (ts - t[step, batch]) / np.where(length == 0, 1, length), 0.0)
-        theta = np.where(ts == end[step, batch], np.where(length == 0, 0.0, 1.0), theta)
-        weights = self.tableau.dense_weights(theta) * length[..., None]
-        return Located(step, weights, covered)
+        return locate(self.tableau, self.start, self, ts)
 
     def interpolate(self, ts: Float[np.ndarray, "batch time"]) -> Float[Tensor, "batch time state"]:
         """States at the times `ts`; NaN where no step holds the time."""
@@ -131,6 +125,38 @@ class Ahead:
         return found
 
 
+@dataclass
+class Trace:
+    """The lengths of all steps, and the states at about as many of them as the square root of their number.
+
+    Args:
+        segments: Number of states to keep; None keeps every `stride`-th and doubles the stride as they become many.
+        t: Time at the beginning of each step.
+        end: Time at its end.
+        h: Length of each step.
+        states: State and rate at the beginning of every `stride`-th step.
+        stride: Steps between kept states.
+    """
+
+    segments: int | None = None
+    t: list = field(default_factory=list)
+    end: list = field(default_factory=list)
+    h: list = field(default_factory=list)
+    states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    stride: int = 1
+
+    def append(self, t, end, h, y: Tensor, rate: Tensor) -> None:
+        """Add one step."""
+        if len(self.t) % self.stride == 0:
+            if len(self.states) >= (self.segments or max(8, 2 * self.stride)):
+                self.states, self.stride = self.states[::2], 2 * self.stride
+            if len(self.t) % self.stride == 0:
+                self.states.append((y, rate))
+        self.t.append(t)
+        self.end.append(end)
+        self.h.append(h)
+
+
 @dataclass(frozen=True, eq=False)
 class Located:
     """For each output, the step that holds it and the weights of the stages, times the length of the step."""
@@ -138,6 +164,36 @@ class Located:
     step: np.ndarray
     weights: Float[np.ndarray, "batch time stages"]
     covered: Bool[np.ndarray, "batch time"]
+
+
+def column(values: list) -> Float[np.ndarray, "step batch"]:
+    """Times or lengths of all steps as one array."""
+    return np.array(values, dtype=np.float64).reshape(len(values), -1)
+
+
+def locate(
+    tableau: Tableau, start: Float[np.ndarray, " batch"], steps: Record | Trace, ts: Float[np.ndarray, "batch time"]
+) -> Located:
+    """Find the step that holds each time, and the weights of its stages there.
+
+    Args:
+        tableau: The method's coefficients.
+        start: Initial times.
+        steps: Times and lengths of the steps.
+        ts: The times to find.
+    """
+    t, end, h = column(steps.t), column(steps.end), column(steps.h)
+    batch = np.arange(len(ts))[:, None]
+    forwards = np.where(end[-1] >= start, 1.0, -1.0)
+    step = np.stack([np.searchsorted(end[:, b] * forwards[b], ts[b] * forwards[b]) for b in range(len(ts))])
+    distance = (ts - start[:, None]) * forwards[:, None]
+    with np.errstate(invalid="ignore"):
+        covered = (step < len(t)) & (distance >= 0)
+        step = np.minimum(step, len(t) - 1)
+        length = h[step, batch]
+        theta = np.where(covered & (length != 0), (ts - t[step, batch]) / np.where(length == 0, 1, length), 0.0)
+    theta = np.where(ts == end[step, batch], np.where(length == 0, 0.0, 1.0), theta)
+    return Located(step, tableau.dense_weights(theta) * length[..., None], covered)
 
 
 @dataclass(frozen=True, eq=False)

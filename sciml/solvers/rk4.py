@@ -15,7 +15,7 @@ class RK4(AbstractExplicit):
     .. math:: y_{n+1} = y_n + \tfrac{h}{6} (k_1 + 2 k_2 + 2 k_3 + k_4)
 
     Args:
-        step: Length of a step; it is shortened to land on each output time.
+        step: Length of the longest step; equal steps lead from each output time to the next.
 
     Example:
         >>> RK4(step=0.1)

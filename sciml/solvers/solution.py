@@ -10,15 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError
+from sciml.solvers.tolerance import host
 
 
 class Status(IntEnum):
-    """How the solve of one trajectory ended."""
+    """How the solve of one trajectory ended; `UNSOLVED` are the equations of an implicit step of fixed length."""
 
     SUCCESS = 0
     MAX_STEPS = 1
     STEP_UNDERFLOW = 2
     NON_FINITE = 3
+    UNSOLVED = 4
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,20 @@ class Failure:
         status: Why it ended.
         time: The last time reached.
         state: The state there.
+        component: The state that left the finite numbers, or else the one that changes fastest in units of its
+            tolerance: its name, or its index where the field has no names.
+        stiffness: Length of the step that was to be taken times the spectral radius of the Jacobian; an explicit
+            method that is held back by stiffness shows a number between about 1 and 5. NaN if it cannot be had.
+        cause: The learned output or term that left the finite numbers, where a System is behind the field.
     """
 
     trajectory: int
     status: Status
     time: float
     state: Float[Tensor, "*state"]
+    component: str = ""
+    stiffness: float = float("nan")
+    cause: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +110,6 @@ class Solution:
         """
         if self.interpolate is None:
             raise DataError("the solution holds no dense output. Solve again with `dense=True`.")
-        times = torch.as_tensor(t, dtype=torch.float64).detach().cpu().numpy()
+        times = host(torch.as_tensor(t, dtype=torch.float64))
         ys = self.interpolate(np.atleast_1d(times))
         return ys.squeeze(0 if self.ys.ndim == 2 else 1) if times.ndim == 0 else ys

@@ -100,7 +100,13 @@ class Rosenbrock(Tableau):
         return self.diagonal
 
 
-def _lower(*rows: list[float]) -> Float[np.ndarray, "stages stages"]:
+def stacked(*rows: list[float]) -> Float[np.ndarray, "stages stages"]:
+    """A lower triangular matrix from its rows but the first; the last row holds the weights of the step.
+
+    Example:
+        >>> stacked([0.5], [0.0, 1.0]).tolist()
+        [[0.0, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
     a = np.zeros((len(rows) + 1, len(rows) + 1))
     for i, row in enumerate(rows):
         a[i + 1, : len(row)] = row
@@ -181,10 +187,10 @@ def _dopri8_dense(b: np.ndarray) -> Float[np.ndarray, "14 6"]:
     return d
 
 
-_euler = _lower([1.0])
-_heun = _lower([1.0], [0.5, 0.5])
-_rk4 = _lower([0.5], [0.0, 0.5], [0.0, 0.0, 1.0], [1 / 6, 1 / 3, 1 / 3, 1 / 6])
-_dopri5 = _lower(
+_euler = stacked([1.0])
+_heun = stacked([1.0], [0.5, 0.5])
+_rk4 = stacked([0.5], [0.0, 0.5], [0.0, 0.0, 1.0], [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+_dopri5 = stacked(
     [1 / 5],
     [3 / 40, 9 / 40],
     [44 / 45, -56 / 15, 32 / 9],
@@ -192,7 +198,7 @@ _dopri5 = _lower(
     [9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656],
     [35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84],
 )
-_tsit5 = _lower(
+_tsit5 = stacked(
     [0.161],
     [-0.008480655492356989, 0.335480655492357],
     [2.8971530571054935, -6.359448489975075, 4.3622954328695815],
@@ -207,7 +213,7 @@ _tsit5 = _lower(
         2.324710524099774,
     ],
 )
-_kvaerno5 = _lower(
+_kvaerno5 = stacked(
     [0.26],
     [0.13, 0.84033320996790809],
     [0.22371961478320505, 0.47675532319799699, -0.06470895363112615],
@@ -222,89 +228,7 @@ _kvaerno5 = _lower(
         0.06962479448202728,
     ],
 ) + np.diag([0.0, *[0.26] * 6])
-_rodas5p_weights = [
-    -7.502846399306121,
-    2.561846144803919,
-    -11.627539656261098,
-    -0.18268767659942256,
-    0.030198172008377946,
-    1.0,
-    1.0,
-    1.0,
-]
-_rodas5p = _lower(
-    [3.0],
-    [2.849394379747939, 0.45842242204463923],
-    [-6.954028509809101, 2.489845061869568, -10.358996098473584],
-    [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
-    *(_rodas5p_weights[:stages] for stages in (5, 6, 7, 8)),
-)
-_rodas5p_coupling = _lower(
-    [-14.155112264123755],
-    [-17.97296035885952, -2.859693295451294],
-    [147.12150275711716, -1.41221402718213, 71.68940251302358],
-    [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
-    [24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125, -0.6610691825249471],
-    [
-        30.91273214028599,
-        -3.1208243349937974,
-        77.79954646070892,
-        34.28646028294783,
-        -19.097331116725623,
-        -28.087943162872662,
-    ],
-    [
-        37.80277123390563,
-        -3.2571969029072276,
-        112.26918849496327,
-        66.9347231244047,
-        -40.06618937091002,
-        -54.66780262877968,
-        -9.48861652309627,
-    ],
-    [0.0],
-)
-# The dense output (1 - x) y0 + x (y1 + (1 - x) (u1 + x (u2 + x u3))), with the rows of u1, u2, u3.
-_rodas5p_dense = [
-    [
-        25.948786856663858,
-        -2.5579724845846235,
-        10.433815404888879,
-        -2.3679251022685204,
-        0.524948541321073,
-        1.1241088310450404,
-        0.4272876194431874,
-        -0.17202221070155493,
-    ],
-    [
-        -9.91568850695171,
-        -0.9689944594115154,
-        3.0438037242978453,
-        -24.495224566215796,
-        20.176138334709044,
-        15.98066361424651,
-        -6.789040303419874,
-        -6.710236069923372,
-    ],
-    [
-        11.419903575922262,
-        2.8879645146136994,
-        72.92137995996029,
-        80.12511834622643,
-        -52.072871366152654,
-        -59.78993625266729,
-        -0.15582684282751913,
-        4.883087185713722,
-    ],
-]
-
-
-def _rodas5p_dense_weights() -> Float[np.ndarray, "stages 4"]:
-    b, (u1, u2, u3) = np.array(_rodas5p_weights), np.array(_rodas5p_dense)
-    return np.vstack([np.stack([b + u1, u2 - u1, u3 - u2, -u3], axis=1), np.zeros(4)])
-
-
-_dopri8 = _lower(
+_dopri8 = stacked(
     [1 / 18],
     [1 / 48, 1 / 16],
     [1 / 32, 0.0, 3 / 32],
@@ -397,7 +321,15 @@ _dopri8 = _lower(
 )
 
 EULER = Tableau(order=1, a=_euler, error=None, dense=hermite_dense(_euler), dense_order=3)
-HEUN = Tableau(order=2, a=_heun, error=None, dense=hermite_dense(_heun), dense_order=3)
+HEUN = Tableau(
+    order=2,
+    a=_heun,
+    # The difference from an Euler step.
+    error=np.array([-1 / 2, 1 / 2, 0.0]),
+    dense=hermite_dense(_heun),
+    dense_order=3,
+    error_order=2,
+)
 RK4 = Tableau(order=4, a=_rk4, error=None, dense=hermite_dense(_rk4), dense_order=3)
 DOPRI5 = Tableau(
     order=5,
@@ -443,24 +375,6 @@ KVAERNO5 = Tableau(
     dense=collocated_dense(_kvaerno5),
     dense_order=4,
     error_order=5,
-)
-RODAS5P = Rosenbrock(
-    order=5,
-    a=_rodas5p,
-    # The state before the last stage is a solution of order 4.
-    error=np.eye(9)[7],
-    dense=_rodas5p_dense_weights(),
-    dense_order=4,
-    error_order=5,
-    nodes=np.array(
-        [0.0, 0.6358126895828704, 0.4095798393397535, 0.9769306725060716, 0.4288403609558664, 1.0, 1.0, 1.0, 1.0]
-    ),
-    coupling=_rodas5p_coupling,
-    drift=np.array(
-        [0.21193756319429014, -0.42387512638858027, -0.3384627126235924, 1.8046452872882734, 2.325825639765069]
-        + 4 * [0.0]
-    ),
-    diagonal=0.21193756319429014,
 )
 DOPRI8 = Tableau(
     order=8,

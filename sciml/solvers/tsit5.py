@@ -15,8 +15,8 @@ class Tsit5(AbstractExplicit):
     and costs nothing.
 
     Args:
-        step: None for steps chosen by the error (the default), or the length of a uniform step, which is
-            shortened to land on each output time.
+        step: None for steps chosen by the error (the default), or the length of the longest of equal steps from each
+            output time to the next.
 
     Example:
         >>> Tsit5().adaptive, Tsit5(step=0.1).adaptive
