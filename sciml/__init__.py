@@ -3,6 +3,7 @@
 from sciml import datasets, export, models, plot
 from sciml.discovery import SparseRegression, discover
 from sciml.errors import DataError, ModelError, SolveError
+from sciml.event import Event
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.fit import Fit, fit
 from sciml.fitting.loading import load
@@ -29,6 +30,7 @@ __all__ = [
     "Dopri5",
     "Dopri8",
     "Euler",
+    "Event",
     "Fit",
     "Heun",
     "Kvaerno5",

@@ -1,14 +1,18 @@
 """The one verb of this package: solve an initial value problem."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
-from sciml.solvers.checks import checked_field, checked_positive, checked_state, checked_times
+from sciml.event import Event
+from sciml.solvers.checks import checked_events, checked_field, checked_positive, checked_state, checked_times
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
 from sciml.solvers.protocol import AbstractExplicit
+from sciml.solvers.segments import solve_segments
 from sciml.solvers.solution import Failure, Solution, Status
 from sciml.solvers.steppers import Field
 from sciml.solvers.tsit5 import Tsit5
@@ -28,6 +32,8 @@ def solve(
     min_step: float | None = None,
     throw: bool = True,
     dense: bool = False,
+    events: Sequence[Event] = (),
+    max_resets: int = 1000,
 ) -> Solution:
     r"""Solve :math:`\dot y = f(t, y)`, :math:`y(t_0) = y_0`, forwards or backwards in time.
 
@@ -52,6 +58,10 @@ def solve(
         min_step: Length below which a trajectory is given up; a 1e-14th of its span when None.
         throw: Raise when a trajectory fails. Otherwise its status tells, and its outputs are NaN from there.
         dense: Keep every step, so that `Solution.evaluate` works.
+        events: What to look for along each trajectory, and what happens there. Conditions are looked at four times a
+            step: of two passages through zero between two looks neither is seen. A trajectory that a terminal event
+            ends has the status `EVENT`, and NaN behind; an output at the very time of a reset is the state before it.
+        max_resets: Resets allowed per trajectory.
 
     Returns:
         The states at the output times, a status for each trajectory, and counts of the work.
@@ -80,11 +90,15 @@ def solve(
     y0 = checked_state(y0)
     times = checked_times(ts, y0)
     checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)
-    field = checked_field(field, y0)
+    checked_positive(max_resets=max_resets)
+    field, watched, occurrences = checked_field(field, y0), checked_events(events), None
     settings = Settings(solver, rtol, atol, first_step, max_steps, min_step)
-    ys, result = gradients.solve(field, y0, times, settings, dense)
+    if watched:
+        ys, result, occurrences = solve_segments(field, y0, times, watched, gradients, settings, dense, max_resets)
+    else:
+        ys, result = gradients.solve(field, y0, times, settings, dense)
     if throw and result.failures:
-        raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings))
+        raise SolveError(_message(result.failures, len(times), y0.ndim > 1, settings, max_resets))
     single = y0.ndim == 1
     shape = y0.shape if single else y0.shape[1:]
 
@@ -100,10 +114,11 @@ def solve(
         stats=result.stats,
         failures=result.failures,
         interpolate=interpolate if dense else None,
+        events=occurrences,
     )
 
 
-def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
+def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings, max_resets: int) -> str:
     """What happened to the first trajectory that failed, and what to try."""
     first = failures[0]
     name = type(settings.solver).__name__
@@ -112,6 +127,13 @@ def _message(failures: tuple[Failure, ...], count: int, batched: bool, settings:
     where = f"{which} at t = {first.time:.6g} while solving with `{name}`."
     if first.status == Status.MAX_STEPS:
         text = f"`max_steps={settings.max_steps}` was reached{where} Allow more steps or a larger tolerance."
+    elif first.status == Status.MAX_RESETS:
+        text = f"`max_resets={max_resets}` was reached{where} Allow more, or end the trajectory by a terminal event."
+    elif first.status == Status.CHATTERING:
+        text = (
+            f"no time passes between the resets{where} The events chatter, infinitely many of them in a finite time: end "
+            "the trajectory by a terminal event before that, or reset to a state that moves away."
+        )
     elif first.status == Status.STEP_UNDERFLOW:
         limit = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
         text = f"step size fell below {limit}{where} The system may be stiff, or its solution may end there."

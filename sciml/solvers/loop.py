@@ -15,6 +15,7 @@ from sciml.solvers.protocol import AbstractExplicit
 from sciml.solvers.record import Ahead, March, Record
 from sciml.solvers.solution import Failure, Stats, Status
 from sciml.solvers.steppers import BatchStepper, Counted, Field, SingleStepper
+from sciml.solvers.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def march(
     ts: Float[np.ndarray, "batch time"],
     settings: Settings,
     dense: bool,
+    watch: Watch | None = None,
 ) -> March:
     """Step from the first to the last time of every trajectory.
 
@@ -44,6 +46,7 @@ def march(
         ts: Output times on the host, padded with NaN at the end.
         settings: Solver, tolerances and limits.
         dense: Keep all steps, not only those that hold an output.
+        watch: Looks for events; a trajectory that meets one that stops its flow goes no further.
 
     Returns:
         The accepted steps, and how the march went.
@@ -67,10 +70,10 @@ def march(
             h = np.copysign(settings.first_step, end - start)
         limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
         step_all = march_single if single else march_batch
-        status, counts, reached, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
+        status, counts, reached, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps, watch)
     else:
         status, counts, reached, y = march_fixed(
-            stepper, record, y, f, ts, settings.solver.step, lost, settings.max_steps
+            stepper, record, y, f, ts, settings.solver.step, lost, settings.max_steps, watch
         )
     record.close(y)
     rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
