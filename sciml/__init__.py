@@ -2,6 +2,7 @@
 
 from sciml import datasets, export, models, plot
 from sciml.discovery import SparseRegression, discover
+from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.event import Event
 from sciml.fitting.collocation import Collocation
@@ -55,6 +56,9 @@ __all__ = [
     "fit",
     "load",
     "models",
+    "odeint",
+    "odeint_adjoint",
+    "odeint_event",
     "plot",
     "simulate",
     "solve",

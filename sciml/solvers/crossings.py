@@ -51,7 +51,7 @@ def rates(field: Field, event: Event, t: Tensor, y: Tensor) -> tuple[Tensor, Ten
         if not value.requires_grad:
             return value, torch.zeros_like(value), slope
         by_time, by_state = torch.autograd.grad(value.sum(), (s, x), materialize_grads=True)
-    along = (by_state * slope).reshape(len(value), -1).sum(dim=1)
+    along = (by_state.conj() * slope).real.reshape(len(value), -1).sum(dim=1)
     return value.detach(), by_time.reshape(-1) + along, slope
 
 
@@ -89,7 +89,7 @@ def crossing(
         states = torch.where(spread(mask, states), states, states[first].detach())
         times = np.where(here, times, times[first])
     t = clock(times, states)
-    delay = torch.zeros(len(times), dtype=states.dtype, device=states.device)
+    delay = torch.zeros(len(times), dtype=states.dtype.to_real(), device=states.device)
     live = condition_values(event.condition, t, states) if torch.is_grad_enabled() else delay
     if not (live.requires_grad or (torch.is_grad_enabled() and states.requires_grad)):
         # Nothing to differentiate by: the slope is not needed either.

@@ -40,7 +40,7 @@ class Hit:
 
 def clock(t: Float[np.ndarray, " batch"], like: Tensor) -> Tensor:
     """Times as fields and conditions see them: no dimension for one trajectory, else they broadcast over `like`."""
-    times = torch.as_tensor(t, dtype=like.dtype, device=like.device)
+    times = torch.as_tensor(t, dtype=like.dtype.to_real(), device=like.device)
     return times.reshape(()) if like.ndim == 1 else times.view(-1, *(1 for _ in like.shape[1:]))
 
 
