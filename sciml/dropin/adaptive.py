@@ -37,11 +37,6 @@ class AdaptiveSteps:
     options: AdaptiveOptions
     name: str
 
-    @property
-    def norm(self):
-        """The norm of errors."""
-        return self.options.norm or self.problem.norm
-
     def march(self, y: Float[Tensor, " state"], ts: np.ndarray, keep: bool, watch: Watch | None = None) -> Record:
         """Step from the first time to the last, or to an event.
 
@@ -123,7 +118,7 @@ class AdaptiveSteps:
         (j, weight), *row = self.tableau.error_row
         estimate = combine(k[j] * (weight * h), tuple(row), k, h)
         errors = estimate / self._scale(torch.maximum(y.abs(), new.abs()))
-        ratio = abs(float(self.norm(errors.view(self.problem.y0.shape))))
+        ratio = abs(float(self.problem.norm(errors.view(self.problem.y0.shape))))
         return (ratio if math.isfinite(ratio) else math.inf), errors
 
     def _scale(self, size: Tensor) -> Tensor:
@@ -150,7 +145,7 @@ class AdaptiveSteps:
         scale = self._scale(y.abs())
 
         def size(x: Tensor) -> float:
-            return abs(float(self.norm((x / scale).view(self.problem.y0.shape))))
+            return abs(float(self.problem.norm((x / scale).view(self.problem.y0.shape))))
 
         d0, d1 = size(y), size(f)
         h0 = 1e-6 if d0 < 1e-5 or d1 < 1e-5 or not math.isfinite(d0 / d1) else 0.01 * d0 / d1

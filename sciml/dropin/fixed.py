@@ -13,7 +13,6 @@ from sciml.dropin.options import AdamsOptions, FixedOptions, Method
 from sciml.dropin.problem import Problem
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.solvers.record import Record
-from sciml.solvers.steppers import combine
 from sciml.solvers.tableaus import Tableau
 from sciml.solvers.watch import Watch
 
@@ -153,8 +152,9 @@ def _number(t: Time) -> float:
 
 def _moved(y: Tensor, h: Time, row: tuple[tuple[int, float], ...], k: list[Tensor]) -> Tensor:
     """`y + h * sum(a * k[j])`, the length of the step with its gradient if it has one."""
-    if not isinstance(h, Tensor):
-        return combine(y, row, k, h)
-    for j, a in row:
-        y = y + (a * h) * k[j]
-    return y
+    # Summed before it is added to the state, whose last digits would be lost once for each stage.
+    (j, a), *rest = row
+    dy = k[j] * (a * h)
+    for j, a in rest:
+        dy = dy + (a * h) * k[j] if isinstance(h, Tensor) else torch.add(dy, k[j], alpha=a * h)
+    return y + dy
