@@ -53,6 +53,11 @@ class Event:
         return self.terminal or self.reset is not None
 
     @property
+    def consequence(self) -> str:
+        r"""What happens to the trajectory without a reset, in LaTeX."""
+        return r"\text{end}" if self.terminal else r"\text{event}"
+
+    @property
     def signs(self) -> tuple[int, ...]:
         """Signs of the condition before the event."""
         return {"both": (-1, 1), "rising": (-1,), "falling": (1,)}[self.direction]

@@ -53,6 +53,16 @@ class Simulation:
         """Names of the columns: states, then observables."""
         return tuple(str(symbol) for symbol in (*self.system.states, *self.system.observed))
 
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row for each event: its index in `system.events`, and the states before any reset; the index is time."""
+        met = self.solution.events
+        names = [str(x) for x in self.system.states]
+        if met is None:
+            return pd.DataFrame(columns=["event", *names], index=pd.Index([], name=str(self.system.time)))
+        times = pd.Index(met.times.detach().cpu().numpy(), name=str(self.system.time))
+        return pd.DataFrame(met.states.detach().cpu().numpy(), times, names).assign(event=met.event)[["event", *names]]
+
     def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, " time"]:
         """One state or observable over time."""
         self.system.symbol(name)
@@ -127,7 +137,9 @@ def simulate(
         return along(field, times.numpy(), _native_states(field, times, solver, rtol, atol, max_steps))
     with torch.no_grad():
         y0 = field.initial
-        solution = solve(field, y0, times, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps)
+        solution = solve(
+            field, y0, times, solver=solver, rtol=rtol, atol=atol, max_steps=max_steps, events=field.events
+        )
         everything = field.observe(times.unsqueeze(-1), solution.ys)
     return Simulation(model, solution, everything[:, len(model.states) :])
 
@@ -142,6 +154,10 @@ def _native_states(
         SolveError: The trajectory failed.
     """
     system = field.system
+    if system.events:
+        raise ModelError(
+            "`System(events=...)` is not native yet: torch computes events, by an explicit method such as `Tsit5()`."
+        )
     if not hasattr(solver, "tableau") or solver.step is not None:
         raise ModelError(f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Kvaerno5()`, for example, are.")
     programs = {"field": field.program}

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
+from sciml.event import Event
 from sciml.lowering.networks import build_network, weights_of
 from sciml.lowering.program import Program, lower
 from sciml.lowering.torch_backend import torch_function
@@ -47,6 +48,11 @@ class VectorField(nn.Module):
         self.program = lower(system, system.equations.values())
         self._function = torch_function(self.program)
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
+        self._conditions = [torch_function(lower(system, [event.condition])) for event in system.events]
+        self._resets = [
+            event.reset and torch_function(lower(system, [event.reset.get(x, x) for x in system.states]))
+            for event in system.events
+        ]
 
     def forward(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
         return self._function(self._time(t, y), y, self.p, self.networks)
@@ -57,6 +63,19 @@ class VectorField(nn.Module):
 
     def _time(self, t: Any, y: Tensor) -> Tensor:
         return t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=y.dtype, device=y.device)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The System's events as functions of `(t, y)`, for `solve`."""
+        pairs = zip(self.system.events, self._conditions, self._resets)
+        return tuple(
+            replace(
+                event,
+                condition=lambda t, y, c=condition: c(t, y, self.p, self.networks)[..., 0],
+                reset=reset and (lambda t, y, r=reset: r(t, y, self.p, self.networks)),
+            )
+            for event, condition, reset in pairs
+        )
 
     @property
     def initial(self) -> Float[Tensor, " state"]:

@@ -38,6 +38,8 @@ def reason_against(problem: Measured, networks: Iterable[nn.Module]) -> str | No
 
 
 def _reason(problem: Measured, networks: Iterable[nn.Module]) -> str | None:
+    if problem.system.events:
+        return "`System(events=...)` is not native"
     if not isinstance(problem.solver, Tsit5 | Dopri5 | Dopri8 | Kvaerno5) or problem.solver.step is not None:
         return f"the solver {problem.solver!r} is not native; `Tsit5()`, `Dopri5()`, `Dopri8()` and `Kvaerno5()` are"
     if not isinstance(problem.gradients, Direct):
