@@ -1,6 +1,5 @@
 """The one declaration of an event, for any torch field and for a System alike."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +35,7 @@ class Event:
     condition: Any
     direction: str = "both"
     terminal: bool = False
-    reset: Callable | Mapping | None = None
+    reset: Any = None
 
     def __post_init__(self) -> None:
         if self.direction not in DIRECTIONS:

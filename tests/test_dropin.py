@@ -123,6 +123,7 @@ def test_time_gradients_on_a_grid_match_finite_differences(method, options):
 
 
 @pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams"])
+@pytest.mark.filterwarnings("ignore:.*onverge")
 def test_adams_methods_reach_order_four_on_a_grid_that_is_not_uniform(method):
     def error(count):
         t = torch.linspace(0, 1, count + 1, dtype=torch.float64)

@@ -48,7 +48,7 @@ def _weights(nodes: list[float | Tensor]) -> Float[Tensor, " node"]:
     """The same from a list; on a uniform grid each set of weights is computed once."""
     if any(isinstance(node, Tensor) and node.requires_grad for node in nodes):
         return adams_weights(torch.stack([torch.as_tensor(node, dtype=torch.float64) for node in nodes]))
-    places = [float(node) for node in nodes]
+    places = [node.item() if isinstance(node, Tensor) else node for node in nodes]
     whole = [round(place) for place in places]
     if max(abs(a - b) for a, b in zip(places, whole)) < 1e-9:
         return _uniform_weights(tuple(whole))
@@ -98,8 +98,9 @@ class Adams:
             dy = known + h * (weights[0].to(y.dtype) * self.problem.field(t + h, y + dy, nudge))
             if self._close(before, dy):
                 return dy
+        begin = t.item() if isinstance(t, Tensor) else t
         warnings.warn(
-            f"the corrector of Adams' method did not converge in `max_iters={self.options.max_iters}` at t = {float(t):.6g}. "
+            f"the corrector of Adams' method did not converge in `max_iters={self.options.max_iters}` at t = {begin:.6g}. "
             "Take shorter steps, or allow more iterations.",
             stacklevel=2,
         )

@@ -105,14 +105,12 @@ def odeint_adjoint(
         options=carried if adjoint_options is None else dict(adjoint_options),
     )
     chosen(back.method, {name: value for name, value in back.options.items() if name != "norm"})
-    held = _held(func, problem, adjoint_params)
-    if len(held[0]) < held[1] and callable(back.options.get("norm")):
-        warnings.warn("parameters that require no gradient do not appear in the adjoint `norm`.", stacklevel=2)
+    held = _held(func, problem, adjoint_params, norm_given=callable(back.options.get("norm")))
     _settle_norm(back.options, problem.shapes, problem.norm)
     names = {f"{name}_adjoint": name for name in CALLBACKS}
     calls = {name: getattr(func, own) for own, name in names.items() if hasattr(func, own)}
     task = _Task(problem, forward, forward_options, back, calls)
-    answer = _Adjoint.apply(task, back.options, problem.y0, problem.t, *held[0])
+    answer = _Adjoint.apply(task, back.options, problem.y0, problem.t, *held)
     event_t, ys = answer if event_fn is not None else (None, answer)
     ys = ys if problem.shapes is None else problem.shapes.split(ys)
     return ys if event_fn is None else (event_t, ys)
@@ -148,13 +146,13 @@ class _Adjoint(torch.autograd.Function):
         # Up to a fixed event time; `odeint_event` adds what the event time itself contributes.
         g = cotangents[-1]
         y_bar, t_bar, bars = _sweep(ctx.task, ctx.adjoint_options, t, ys, g, tuple(held), ctx.by_time)
-        if ctx.by_time and ctx.task.problem.event_fn is not None:
+        if ctx.task.problem.event_fn is not None:
             t_bar = torch.stack([t_bar[0], torch.zeros_like(t_bar[0])])
-        return None, None, y_bar, t_bar, *bars
+        return None, None, y_bar, t_bar if ctx.by_time else None, *bars
 
 
 def _sweep(task: _Task, options: dict, t: Tensor, ys: Tensor, g: Tensor, held: tuple[Tensor, ...], by_time: bool):
-    """Gradients by the initial state, the times (None unless wanted) and `held`."""
+    """Gradients by the initial state, by the times (zeros unless wanted) and by `held`."""
     problem, real = task.problem, ys.dtype.to_real()
     fall = _Augmented(problem.func, held, by_time)
     for name, callback in task.callbacks.items():
@@ -172,11 +170,12 @@ def _sweep(task: _Task, options: dict, t: Tensor, ys: Tensor, g: Tensor, held: t
             state = tuple(part.to(ys.dtype) for part in state)
         # A state as an output has it, so that errors do not build up from interval to interval.
         stretch = normalized(fall, state, t[[i, i - 1]], task.back.rtol, task.back.atol, options["norm"], None)
-        time_bar, _, a, *bars = (part[1] for part in stretch.shapes.split(integrate(stretch, method, settings)))
+        assert stretch.shapes is not None, "the adjoint's state is a tuple"
+        time_bar, _, a, *bars = stretch.shapes.split(integrate(stretch, method, settings)[1])
         time_bar, bars = time_bar.real, [b if p.is_complex() else b.real for b, p in zip(bars, held)]
         a = a + g[i - 1]
     t_bars[0] = time_bar
-    return a, t_bars.to(t.dtype) if by_time else None, bars
+    return a, t_bars.to(t.dtype), bars
 
 
 class _Augmented:
@@ -200,15 +199,13 @@ class _Augmented:
         return by_time.to(kind), dy.detach(), by_state, *(d.to(kind) if kind.is_complex else d for d in rest)
 
 
-def _held(func: Callable, problem: Problem, given: Iterable[Tensor] | None) -> tuple[tuple[Tensor, ...], int]:
-    """Tensors to differentiate by, and how many there were before those without a gradient were left out."""
+def _held(func: Callable, problem: Problem, given: Iterable[Tensor] | None, norm_given: bool) -> tuple[Tensor, ...]:
+    """Tensors to differentiate by: those given, or all that are found."""
+    listed = tuple(_parameters(func) if given is None and isinstance(func, nn.Module) else given or ())
+    if norm_given and not all(p.requires_grad for p in listed):
+        warnings.warn("parameters that require no gradient do not appear in the adjoint `norm`.", stacklevel=3)
     if given is None:
-        if isinstance(func, nn.Module):
-            given = _parameters(func)
-        listed = tuple(given or ())
-        found = dependencies(problem.field, problem.ts[None, :1], problem.flat.detach(), listed)
-        return found, max(len(listed), len(found))
-    listed = tuple(given)
+        return dependencies(problem.field, problem.ts[None, :1], problem.flat.detach(), listed)
     names = {id(p) for p in listed}
     missing = [p for p in captured_tensors(func) if id(p) not in names]
     if missing:
@@ -217,7 +214,7 @@ def _held(func: Callable, problem: Problem, given: Iterable[Tensor] | None) -> t
             f"{[tuple(p.shape) for p in missing]}: they will get none. Add them, or leave `adjoint_params` out.",
             stacklevel=3,
         )
-    return tuple(p for p in listed if p.requires_grad), len(listed)
+    return tuple(p for p in listed if p.requires_grad)
 
 
 def _parameters(module: nn.Module) -> list[Tensor]:
@@ -248,10 +245,6 @@ def _settle_norm(options: dict[str, Any], shapes: Shapes | None, state_norm: Cal
         t, y, a, *_ = parts
         return max(t.abs(), state_norm(y), state_norm(a))
 
-    def unpacked(parts: tuple[Tensor, ...]):
-        t, y, a, *parameters = parts
-        return given((t, *shapes.split(y), *shapes.split(a), *parameters))
-
     if given is None:
         options["norm"] = default
     elif isinstance(given, str):
@@ -259,4 +252,5 @@ def _settle_norm(options: dict[str, Any], shapes: Shapes | None, state_norm: Cal
             raise ModelError(f"the adjoint `norm` is {given!r}. Expected a function, or 'seminorm'.")
         options["norm"] = seminorm
     elif shapes is not None:
-        options["norm"] = unpacked
+        split = shapes.split
+        options["norm"] = lambda parts: given((parts[0], *split(parts[1]), *split(parts[2]), *parts[3:]))
