@@ -266,6 +266,28 @@ def test_an_event_is_found_by_every_method(method):
     torch.testing.assert_close(torch.autograd.grad(y[-1, 0], inputs)[2], grid(1.0)[0], rtol=0, atol=1e-6)
 
 
+def test_event_times_have_a_gradient_by_the_initial_time_on_a_grid():
+    t0 = grid(0.5)[0].requires_grad_()
+    options = {"method": "rk4", "options": {"step_size": 0.01, "interp": "cubic"}}
+    t, _ = sciml.odeint_event(
+        lambda t, y: t * torch.ones_like(y), grid(0.0), t0, event_fn=lambda t, y: y - 1, **options
+    )
+    # t² = t0² + 2.
+    assert t.item() == pytest.approx(1.5, abs=1e-8)
+    assert torch.autograd.grad(t, t0)[0].item() == pytest.approx(0.5 / 1.5, abs=1e-7)
+
+
+def test_second_derivatives_by_times_are_those_of_the_flow():
+    # y = exp(t²/2 - t0²/2): y'' = (1 + t²) y by t, (t0² - 1) y by t0, and -t t0 y by both.
+    t = grid(0.3, 1.2).requires_grad_()
+    y = sciml.odeint(lambda t, y: t * y, grid(1.0), t, rtol=1e-10, atol=1e-10)[-1, 0]
+    (slope,) = torch.autograd.grad(y, t, create_graph=True)
+    rows = torch.stack([torch.autograd.grad(s, t, retain_graph=True)[0] for s in slope])
+    value = math.exp((1.2**2 - 0.3**2) / 2)
+    expected = value * grid(0.3**2 - 1, -0.36, -0.36, 1 + 1.2**2).view(2, 2)
+    torch.testing.assert_close(rows, expected, rtol=1e-7, atol=1e-7)
+
+
 def test_a_bouncing_ball_is_differentiated_event_by_event():
     height, restitution = grid(1.0)[0].requires_grad_(), grid(0.8)[0].requires_grad_()
     t, y = grid(0.0)[0], torch.stack([height, 0 * height])
@@ -452,6 +474,7 @@ def test_stiff_problems_end_in_an_error_with_time_and_entry():
         ({"y0": grid(math.nan)}, DataError, "not finite"),
         ({"func": 3.0}, ModelError, "`func` is of type `float`"),
         ({"func": lambda t, y: y[:0]}, ModelError, r"returns shape \(0,\)"),
+        ({"func": lambda t, y: y.float()}, ModelError, r"returns torch.float32 for a state of torch.float64"),
         ({"event_fn": lambda t, y: y[0], "t": grid(0.0, 1.0, 2.0)}, DataError, "`t` has 3 entries. Expected two"),
         (
             {"event_fn": lambda t, y: y[0] - 2, "method": "scipy_solver"},

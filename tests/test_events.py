@@ -263,14 +263,29 @@ def test_events_that_chatter_are_an_error_with_the_time_at_which_they_accumulate
     assert ball(*parameters, grid(0.0, 0.9 * end)).successful
 
 
-def test_a_reset_that_does_not_move_away_chatters():
-    stuck = Event(first, direction="falling", reset=lambda t, y: y)
-    solution = solve(lambda t, y: 0 * y - 1.0, grid(1.0), grid(0.0, 3.0), events=[stuck], throw=False)
-    # The state goes on below zero: it falls through, and its condition does not change its sign again.
-    assert solution.status == (Status.SUCCESS,)
-    back = Event(first, direction="falling", reset=lambda t, y: y + 1e-16)
-    solution = solve(lambda t, y: -torch.sign(y), grid(1.0), grid(0.0, 3.0), events=[back], throw=False, max_resets=50)
-    assert solution.status != (Status.SUCCESS,)
+def test_a_reset_that_changes_nothing_lets_the_state_go_on():
+    idle = Event(first, direction="falling", reset=lambda t, y: y)
+    solution = solve(lambda t, y: 0 * y - 1.0, grid(1.0), grid(0.0, 3.0), events=[idle])
+    assert solution.events.times.tolist() == pytest.approx([1.0], abs=1e-12)
+    assert solution.ys[-1].item() == pytest.approx(-2.0, abs=1e-12)
+
+
+def test_a_state_that_is_put_back_again_and_again_is_counted():
+    back = Event(first, direction="falling", reset=lambda t, y: y + 0.25)
+    solution = solve(lambda t, y: 0 * y - 1.0, grid(1.0), grid(0.0, 2.9), events=[back])
+    assert solution.events.times.tolist() == pytest.approx([1 + 0.25 * n for n in range(8)], abs=1e-11)
+    solution = solve(lambda t, y: 0 * y - 1.0, grid(1.0), grid(0.0, 3.0), events=[back], max_resets=4, throw=False)
+    assert solution.status == (Status.MAX_RESETS,)
+    assert len(solution.events) == 4
+
+
+def test_second_derivatives_of_event_times_are_refused():
+    (start,) = leaves(1.0)
+    event = Event(first, terminal=True)
+    solution = solve(lambda t, y: -torch.ones_like(y), start[None], grid(0.0, 3.0), events=[event])
+    with pytest.raises(SolveError, match="no second derivatives"):
+        torch.autograd.grad(solution.events.times.sum(), start, create_graph=True)
+    assert torch.autograd.grad(solution.events.times.sum(), start)[0].item() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

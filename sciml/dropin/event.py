@@ -50,7 +50,7 @@ def odeint_event(
         >>> fall = lambda t, y: torch.stack([y[1], -g])
         >>> t, y = odeint_event(fall, torch.tensor([1.0, 0.0]), torch.tensor(0.0), event_fn=lambda t, y: y[0])
         >>> t, torch.autograd.grad(t, g)[0]  # sqrt(2 / g) and -sqrt(2 / g) / (2 g)
-        (tensor(0.4515, grad_fn=<ToCopyBackward0>), tensor(-0.0230))
+        (tensor(0.4515, grad_fn=<AddBackward0>), tensor(-0.0230))
     """
     if not isinstance(t0, Tensor) or t0.numel() != 1:
         raise DataError(f"`t0` is {t0!r}. Expected a tensor that holds one time.")

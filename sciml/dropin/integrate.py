@@ -51,9 +51,7 @@ def _adaptive(problem: Problem, method: Method, options: AdaptiveOptions) -> Flo
     steps, y, ts = AdaptiveSteps(problem, method.tableau, options, method.name), problem.flat, problem.ts
     moving = torch.is_grad_enabled() and problem.t.requires_grad
     if moving:
-        # The solution from another time on is, to first order, that from a state carried along the flow.
-        delay = problem.t[0] - problem.t[0].detach()
-        y = y - delay * problem.field(problem.t[0].detach(), y)
+        y = _begun(problem, y)
     ys = None
     small = y.numel() <= SMALL and not y.is_complex()
     if torch.is_grad_enabled() and small and differentiable(problem.field, ts[None], y):
@@ -69,8 +67,20 @@ def _adaptive(problem: Problem, method: Method, options: AdaptiveOptions) -> Flo
     rows = [problem.flat, *ys[0, 1:].unbind()]
     if moving:
         later = zip(problem.t[1:], rows[1:])
-        rows[1:] = [row + (t - t.detach()) * problem.field(t.detach(), row) for t, row in later]
+        rows[1:] = [_carried(problem, t.detach(), row, t - t.detach()) for t, row in later]
     return torch.stack(rows)
+
+
+def _begun(problem: Problem, y: Float[Tensor, " state"]) -> Float[Tensor, " state"]:
+    """The state at the fixed initial time from which the flow goes through `y` at the one with a gradient."""
+    t = problem.t[0]
+    return _carried(problem, t, y, t.detach() - t)
+
+
+def _carried(problem: Problem, t: Tensor, y: Float[Tensor, " state"], delay: Tensor) -> Float[Tensor, " state"]:
+    """The state after a delay whose value is zero: its first and second derivatives are those of the flow."""
+    half = delay / 2
+    return y + delay * problem.field(t + half, y + half * problem.field(t, y))
 
 
 def integrate_to_event(problem: Problem, method: Method, options: Any) -> tuple[Tensor, Float[Tensor, "2 ..."]]:
@@ -100,7 +110,8 @@ def integrate_to_event(problem: Problem, method: Method, options: Any) -> tuple[
             )
         time = watch.hits[-1].time
     else:
-        time, record = GridSteps(problem, method, options).event(problem.flat, watch)
+        y = _begun(problem, problem.flat) if torch.is_grad_enabled() and problem.t.requires_grad else problem.flat
+        time, record = GridSteps(problem, method, options).event(y, watch)
     event_t = torch.as_tensor(time, dtype=problem.t.dtype, device=problem.y0.device)
     if torch.is_grad_enabled() and isinstance(options, AdaptiveOptions):
         times = torch.stack(

@@ -126,6 +126,8 @@ class Problem:
         if not isinstance(dy, Tensor) or dy.shape != self.y0.shape:
             found = f"shape {tuple(dy.shape)}" if isinstance(dy, Tensor) else f"a `{type(dy).__name__}`"
             raise ModelError(f"`func(t, y)` returns {found}. Expected that of `y0`, {tuple(self.y0.shape)}.")
+        if dy.dtype != self.y0.dtype:
+            raise ModelError(f"`func(t, y)` returns {dy.dtype} for a state of {self.y0.dtype}. Convert one of the two.")
         return dy.reshape(-1)
 
     def callback(self, name: str, t: float, y: Tensor, h: float) -> None:

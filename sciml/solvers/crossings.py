@@ -35,6 +35,22 @@ class Crossing:
     delay: Float[Tensor, " batch"]
 
 
+class _FirstOrder(torch.autograd.Function):
+    """Zero, with the gradient of a number once, and no gradient of that."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():
+            raise SolveError(
+                "times of events have no second derivatives. Differentiate once, or by finite differences."
+            )
+        return g
+
+
 def spread(x: Float[Tensor, " batch"], like: Tensor) -> Tensor:
     """One number per trajectory in a shape that broadcasts over the state."""
     return x.reshape(()) if like.ndim == 1 else x.view(-1, *(1 for _ in like.shape[1:]))
@@ -68,7 +84,7 @@ def crossing(
 
     .. math:: dt^* = -\frac{dg}{\dot g}, \qquad dy^* = dy + f \, dt^*
 
-    where :math:`dg` and :math:`dy` are taken at the fixed time of the event.
+    where :math:`dg` and :math:`dy` are taken at the fixed time of the event. Second derivatives are refused.
 
     Args:
         field: The field.
@@ -102,7 +118,7 @@ def crossing(
             f"the condition of an event of trajectory {i} has no rate of change at t = {times[i]:.6g}: the time of the "
             "event has no derivative there. Give a differentiable condition that crosses zero, or use `torch.no_grad()`."
         )
-    delay = -(live - live.detach()) / rate
+    delay = -_FirstOrder.apply(live) / rate
     shift = spread(delay, states)
     return Crossing(t + shift, states + slope * shift, slope, delay)
 
