@@ -2,7 +2,9 @@
 
 from sciml import datasets, export, models, plot
 from sciml.discovery import SparseRegression, discover
+from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
+from sciml.event import Event
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.fit import Fit, fit
 from sciml.fitting.loading import load
@@ -51,6 +53,7 @@ __all__ = [
     "Dopri5",
     "Dopri8",
     "Euler",
+    "Event",
     "Fit",
     "Heun",
     "Kvaerno3",
@@ -81,6 +84,9 @@ __all__ = [
     "fit",
     "load",
     "models",
+    "odeint",
+    "odeint_adjoint",
+    "odeint_event",
     "plot",
     "simulate",
     "solve",

@@ -19,11 +19,12 @@ from sciml.errors import DataError, ModelError, SolveError, quoted
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
-from sciml.solvers import AbstractSolver, Dopri5, Dopri8, Failure, Kvaerno5, Rodas5P, Status, Tsit5, solve
+from sciml.solvers import AbstractSolver, Dopri5, Dopri8, Failure, Kvaerno5, Rodas5P, Solution, Status, Tsit5, solve
 from sciml.solvers.checks import checked_positive, checked_state, checked_times
 from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.integrate import failure_message
 from sciml.solvers.loop import Settings
+from sciml.solvers.occurrences import Occurrences
 from sciml.solvers.tolerance import Tolerance
 from sciml.symbolic import checks
 from sciml.symbolic.system import System
@@ -40,6 +41,7 @@ class Simulation:
         status: How each trajectory ended; its states are NaN behind a failure.
         backend: "native", or "torch" and why it was not native.
         parameters: Values of the parameters (the System's own order); a row per trajectory where they differ.
+        occurrences: The events met, of a System that has any; `events` shows them by name.
     """
 
     field: VectorField
@@ -48,6 +50,7 @@ class Simulation:
     status: tuple[Status, ...] = (Status.SUCCESS,)
     backend: str = "native"
     parameters: Float[np.ndarray, "*trajectory parameter"] | None = None
+    occurrences: Occurrences | None = None
 
     @property
     def system(self) -> System:
@@ -69,6 +72,21 @@ class Simulation:
     def names(self) -> tuple[str, ...]:
         """Names of the columns: states, then observables."""
         return tuple(str(symbol) for symbol in (*self.system.states, *self.system.observed))
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """One row for each event: its index in `system.events`, and the states before any reset; the index is time.
+
+        Of many trajectories, the index is (trajectory, time).
+        """
+        names, time = [str(x) for x in self.system.states], str(self.system.time)
+        if self.occurrences is None:
+            return pd.DataFrame(columns=["event", *names], index=pd.Index([], name=time))
+        met = self.occurrences
+        times = pd.Index(met.times.numpy(), name=time)
+        if self.states.ndim > 2:
+            times = pd.MultiIndex.from_arrays([met.trajectory, times], names=["trajectory", time])
+        return pd.DataFrame(met.states.numpy(), times, names).assign(event=met.event)[["event", *names]]
 
     def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, "*trajectory time"]:
         """One state or observable over time."""
@@ -149,27 +167,35 @@ def simulate(
     settings = Settings(solver or Tsit5(), Tolerance(rtol, atol), None, max_steps, None)
     times = _times(ts)
     reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
+    occurrences = None
     if reason is None:
         states, status, failures = _natively(field, p, y0, times, settings)
     elif backend == "native" or isinstance(settings.solver, Rodas5P):
         raise ModelError(
-            f"this cannot be simulated natively: {reason}. Use `backend='auto'`, for stiff systems with `Kvaerno5()`."
+            f"this cannot be simulated natively: {reason}. Use `backend='auto'`, and `Kvaerno5()` if it is stiff."
         )
     else:
-        states, status, failures = _by_torch(field, p, y0, times, settings)
+        solution = _by_torch(field, p, y0, times, settings)
+        states, status, failures, occurrences = solution.ys.numpy(), solution.status, solution.failures, solution.events
     if throw and failures:
-        raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings))
-    return Simulation(field, times, states, status, "native" if reason is None else f"torch ({reason})", p)
+        raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings, MAX_RESETS))
+    engine = "native" if reason is None else f"torch ({reason})"
+    return Simulation(field, times, states, status, engine, p, occurrences)
 
 
 NATIVE = (Tsit5, Dopri5, Dopri8, Kvaerno5, Rodas5P)
 """Methods that the native engine has."""
+
+MAX_RESETS = 1000
+"""Resets by events that one trajectory may have."""
 
 _integrators: WeakKeyDictionary[VectorField, dict[tuple, Integrator]] = WeakKeyDictionary()
 
 
 def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
     """Why this cannot run natively, or None."""
+    if field.system.events:
+        return "`System(events=...)` is not native yet"
     if not isinstance(solver, NATIVE) or solver.step is not None:
         return f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Rodas5P()`, for example, are"
     try:
@@ -209,11 +235,12 @@ def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
     return found.states if y0.ndim > 1 else found.states[0], status, failures
 
 
-def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
-    """The same by torch: any network, any method."""
+def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings) -> Solution:
+    """The solution by torch: any network, any method, events."""
+    there = field.at(torch.as_tensor(p))
     with torch.no_grad():
-        solution = solve(
-            field.at(torch.as_tensor(p)),
+        return solve(
+            there,
             checked_state(torch.as_tensor(y0)),
             torch.as_tensor(times),
             solver=settings.solver,
@@ -221,8 +248,9 @@ def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
             atol=settings.tolerance.atol,
             max_steps=settings.max_steps,
             throw=False,
+            events=there.events,
+            max_resets=MAX_RESETS,
         )
-    return solution.ys.numpy(), solution.status, solution.failures
 
 
 def _times(ts: Any) -> Float[np.ndarray, " time"]:

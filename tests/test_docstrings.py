@@ -10,7 +10,7 @@ import sciml
 
 PACKAGES = (
     *("symbolic", "lowering", "solvers", "native", "measurement"),
-    *("fitting", "discovery", "export", "models", "datasets"),
+    *("fitting", "discovery", "export", "models", "datasets", "dropin"),
 )
 
 

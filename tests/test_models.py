@@ -47,6 +47,7 @@ def test_every_argument_changes_the_model(model):
 @pytest.mark.parametrize(
     ("model", "argument"),
     [
+        (models.bouncing_ball, "gravity"),
         (models.lotka_volterra, "birth"),
         (models.pendulum, "length"),
         (models.hamiltonian_pendulum, "mass"),

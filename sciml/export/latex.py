@@ -30,6 +30,9 @@ def latex(system: System, digits: int | None = 3) -> str:
 
     rows = [rf"\dot{{{names[x]}}} &= {text(rhs)}" for x, rhs in system.equations.items()]
     rows += [rf"{names[x]} &= {text(value)}" for x, value in system.observed.items()]
+    for event in system.events:
+        after = ", ".join(rf"{names[x]} \mapsto {text(value)}" for x, value in (event.reset or {}).items())
+        rows.append(rf"{text(event.condition)} &= 0 \;\Rightarrow\; {after or event.consequence}")
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 

@@ -114,6 +114,8 @@ def _quoted(names) -> str:
 def _check(system: System) -> None:
     if system.noise:
         raise ModelError(f"{quoted(system.noise)} has a diffusion term, which the exported module cannot hold.")
+    if system.events:
+        raise ModelError("the System has events, which the exported module cannot hold: `replace(system, events=())`.")
     formulas = (*system.equations.values(), *system.observed.values())
     calls = set().union(*(formula.atoms(AppliedUndef) for formula in formulas))
     if calls:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
+from sciml.event import Event
 from sciml.lowering.native_backend import jacobian_program, native_model
 from sciml.lowering.networks import architectures, build_network, weights_of
 from sciml.lowering.partition import momenta
@@ -60,6 +61,11 @@ class VectorField(nn.Module):
         self._observe = torch_function(lower(system, (*system.states, *system.observed.values())))
         self._models: dict[bool, Model] = {}
         self._initial: dict[tuple, Tensor | Callable[..., Tensor]] = {}
+        self._conditions = [torch_function(lower(system, [event.condition])) for event in system.events]
+        self._resets = [
+            event.reset and torch_function(lower(system, [event.reset.get(x, x) for x in system.states]))
+            for event in system.events
+        ]
 
     def forward(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state"]:
         """The right-hand side, with other values `p` (..., parameters) than the field's own where they are given."""
@@ -108,6 +114,23 @@ class VectorField(nn.Module):
 
     def _time(self, t: Any, y: Tensor) -> Tensor:
         return t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=y.dtype, device=y.device)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The System's events as functions of `(t, y)`, for `solve`."""
+        return self.events_at(self.p)
+
+    def events_at(self, p: Float[Tensor, "... parameter"]) -> tuple[Event, ...]:
+        """The events at some values of the parameters."""
+        pairs = zip(self.system.events, self._conditions, self._resets)
+        return tuple(
+            replace(
+                event,
+                condition=lambda t, y, c=condition: c(t, y, p, self.networks)[..., 0],
+                reset=reset and (lambda t, y, r=reset: r(t, y, p, self.networks)),
+            )
+            for event, condition, reset in pairs
+        )
 
     @property
     def initial(self) -> Float[Tensor, " state"]:
@@ -160,7 +183,7 @@ class FieldAt:
 
     def __init__(self, field: VectorField, p: Float[Tensor, "... parameter"]):
         self.field, self.p = field, p
-        self.names, self.momenta = field.names, field.momenta
+        self.names, self.momenta, self.events = field.names, field.momenta, field.events_at(p)
 
     def __call__(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
         return self.field(t, y, self.p)

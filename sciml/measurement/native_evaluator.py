@@ -40,6 +40,8 @@ def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
     """
     solver = problem.solver
     try:
+        if problem.system.events:
+            raise ModelError("`System(events=...)` is not native")
         if not isinstance(solver, NATIVE) or solver.step is not None:
             names = ", ".join(f"`{kind.__name__}()`" for kind in NATIVE)
             raise ModelError(f"the solver {solver!r} is not native; {names} are")

@@ -128,6 +128,7 @@ class TorchEvaluator:
             gradients=problem.gradients,
             max_steps=problem.max_steps,
             throw=False,
+            events=self.field.events,
         )
         if not solution.successful:
             return y0, None

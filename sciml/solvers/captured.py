@@ -103,7 +103,7 @@ def dependencies(
     """
     found = {id(p): p for p in (*given, *captured_tensors(field)) if p.requires_grad}
     held = {id(p): p for p in _independent(list(found.values()))}
-    start = torch.as_tensor(ts[:, 0], dtype=y0.dtype, device=y0.device)
+    start = torch.as_tensor(ts[:, 0], dtype=y0.dtype.to_real(), device=y0.device)
     clock = start[0] if y0.ndim == 1 else start.view(-1, *(1 for _ in y0.shape[1:]))
     with torch.enable_grad():
         dy = field(clock, y0.detach())

@@ -1,11 +1,14 @@
 """What can be wrong with an initial value problem, said before any computation."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError, ModelError
+from sciml.event import Event
 from sciml.solvers.field import Field
 from sciml.solvers.tolerance import host
 
@@ -79,6 +82,26 @@ def checked_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not 0 < value < float("inf"):
             raise DataError(f"`{name}` is {value}. Expected a positive number.")
+
+
+def checked_events(events: object) -> tuple[Event, ...]:
+    """The events of a solve.
+
+    Raises:
+        ModelError: One of them is no `Event`, or one whose condition or reset cannot be called.
+    """
+    listed = (events,) if isinstance(events, Event) else tuple(events) if isinstance(events, Iterable) else (events,)
+    for i, event in enumerate(listed):
+        if not isinstance(event, Event):
+            raise ModelError(f"`events[{i}]` is of type `{type(event).__name__}`. Expected an `Event(condition)`.")
+        for name in ("condition", "reset"):
+            value = getattr(event, name)
+            if (value is not None and not callable(value)) or (name == "condition" and value is None):
+                raise ModelError(
+                    f"the {name} of `events[{i}]` is of type `{type(value).__name__}`. `solve` expects a callable "
+                    "`(t, y)`; for SymPy expressions use `System(events=...)` and `simulate`."
+                )
+    return listed
 
 
 class CheckedField:

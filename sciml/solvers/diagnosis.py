@@ -111,6 +111,13 @@ def message(failures: tuple[Failure, ...], count: int, batched: bool, solver: Ab
         text += (
             "" if stiff else "Its solution may end there" + (", or it is stiff: try `Kvaerno5()`." if explicit else ".")
         )
+    elif first.status == Status.MAX_RESETS:
+        text = f"{limits} was reached{where} Allow more, or end the trajectory by a terminal event."
+    elif first.status == Status.CHATTERING:
+        text = (
+            f"no time passes between the resets{where} The events chatter, infinitely many of them in a finite time: end "
+            "the trajectory by a terminal event before that, or reset to a state that moves away."
+        )
     elif first.status == Status.UNSOLVED:
         text = f"the equations of a step were not solved{where}{seen} Try a shorter step, or let the error choose it."
     else:

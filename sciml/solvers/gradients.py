@@ -162,7 +162,9 @@ def refined(ts: Float[np.ndarray, "batch time"], pieces: int) -> Float[np.ndarra
         [[0.0, 0.5, 1.0, 2.0, 3.0]]
     """
     fraction = np.arange(pieces) / pieces
-    inner = ts[:, :-1, None] + np.diff(ts)[..., None] * fraction
+    first = ts[:, :-1, None]
+    # In front of the padding of a ragged grid there is a time, but no interval.
+    inner = np.where(fraction > 0, first + np.diff(ts)[..., None] * fraction, first)
     return np.concatenate([inner.reshape(len(ts), -1), ts[:, -1:]], axis=1)
 
 

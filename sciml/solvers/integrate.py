@@ -1,17 +1,21 @@
 """The one verb of this package: solve an initial value problem."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
-from sciml.solvers.checks import CheckedField, checked_positive, checked_state, checked_times
+from sciml.event import Event
+from sciml.solvers.checks import CheckedField, checked_events, checked_positive, checked_state, checked_times
 from sciml.solvers.diagnosis import message
 from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
 from sciml.solvers.pairs import PairField, complex_march, from_pairs, to_pairs
 from sciml.solvers.protocol import AbstractSolver
+from sciml.solvers.segments import solve_segments
 from sciml.solvers.solution import Failure, Solution, Status
 from sciml.solvers.tolerance import Tolerance
 from sciml.solvers.tsit5 import Tsit5
@@ -31,6 +35,8 @@ def solve(
     min_step: float | None = None,
     throw: bool = True,
     dense: bool = False,
+    events: Sequence[Event] = (),
+    max_resets: int = 1000,
 ) -> Solution:
     r"""Solve :math:`\dot y = f(t, y)`, :math:`y(t_0) = y_0`, forwards or backwards in time.
 
@@ -57,6 +63,10 @@ def solve(
         min_step: Length below which a trajectory is given up; a 1e-14th of its span when None.
         throw: Raise when a trajectory fails. Otherwise its status tells, and its outputs are NaN from there.
         dense: Keep every step, so that `Solution.evaluate` works.
+        events: What to look for along each trajectory, and what happens there. Conditions are looked at four times a
+            step: of two passages through zero between two looks neither is seen. A trajectory that a terminal event
+            ends has the status `EVENT`, and NaN behind; an output at the very time of a reset is the state before it.
+        max_resets: Resets allowed per trajectory.
 
     Returns:
         The states at the output times, a status for each trajectory, and counts of the work.
@@ -82,15 +92,21 @@ def solve(
     y0 = checked_state(y0)
     times = checked_times(ts, y0)
     checked_positive(rtol=rtol, atol=atol, first_step=first_step, max_steps=max_steps, min_step=min_step)
-    field, paired = CheckedField(field, y0), y0.is_complex()
+    checked_positive(max_resets=max_resets)
+    field, paired, watched, occurrences = CheckedField(field, y0), y0.is_complex(), checked_events(events), None
     settings = Settings(solver, Tolerance(rtol, atol, paired), first_step, max_steps, min_step)
+    if paired and watched:
+        raise ModelError("`events` are for real states; split a complex one: `torch.view_as_real(y0).flatten(-2)`.")
     if paired:
         field, y0 = PairField(field, y0, solver), to_pairs(y0)
-    ys, result = gradients.solve(field, y0, times, settings, dense)
+    if watched:
+        ys, result, occurrences = solve_segments(field, y0, times, watched, gradients, settings, dense, max_resets)
+    else:
+        ys, result = gradients.solve(field, y0, times, settings, dense)
     if paired:
         result = complex_march(result)
     if throw and result.failures:
-        raise SolveError(failure_message(result.failures, len(times), y0.ndim > 1, settings))
+        raise SolveError(failure_message(result.failures, len(times), y0.ndim > 1, settings, max_resets))
 
     def shaped(states: Float[Tensor, "batch time flat"]) -> Tensor:
         states = states[0] if y0.ndim == 1 else states.reshape(len(y0), -1, *y0.shape[1:])
@@ -106,12 +122,17 @@ def solve(
         stats=result.stats,
         failures=result.failures,
         interpolate=interpolate if dense else None,
+        events=occurrences,
     )
 
 
-def failure_message(failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings) -> str:
+def failure_message(
+    failures: tuple[Failure, ...], count: int, batched: bool, settings: Settings, max_resets: int | None = None
+) -> str:
     """What happened to the first trajectory that failed, and what to try."""
     limits = "the smallest useful step" if settings.min_step is None else f"{settings.min_step:g}"
     if failures[0].status == Status.MAX_STEPS:
         limits = f"`max_steps={settings.max_steps}`"
+    elif failures[0].status == Status.MAX_RESETS:
+        limits = f"`max_resets={max_resets}`"
     return message(failures, count, batched, settings.solver, limits)

@@ -20,6 +20,7 @@ from sciml.solvers.solution import Failure, Stats, Status
 from sciml.solvers.splitting import SplittingStepper, checked_momenta
 from sciml.solvers.steppers import BatchStepper, SingleStepper
 from sciml.solvers.tolerance import Tolerance, host
+from sciml.solvers.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def march(
     settings: Settings,
     dense: bool,
     trace: Trace | None = None,
+    watch: Watch | None = None,
 ) -> March:
     """Step from the first to the last time of every trajectory.
 
@@ -50,6 +52,7 @@ def march(
         settings: Solver, tolerances and limits.
         dense: Keep all steps, not only those that hold an output.
         trace: Receives what a replay needs to know of every step.
+        watch: Looks for events; a trajectory that meets one that stops its flow goes no further.
 
     Returns:
         The accepted steps, and how the march went.
@@ -70,9 +73,11 @@ def march(
             h = np.copysign(settings.first_step, end - start)
         limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
         step_all = march_single if single else march_batch
-        status, counts, reached, h, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps)
+        status, counts, reached, h, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps, watch)
     else:
-        status, counts, reached, h, y = march_fixed(stepper, record, y, f, ts, solver.step, lost, settings.max_steps)
+        status, counts, reached, h, y = march_fixed(
+            stepper, record, y, f, ts, solver.step, lost, settings.max_steps, watch
+        )
     record.close(y)
     failures: tuple[Failure, ...] = ()
     if status.any():

@@ -10,9 +10,21 @@ from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH, accepted_factor
 from sciml.solvers.record import Record
 from sciml.solvers.solution import Status
 from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.watch import Watch
 
 
-def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, end, h, lost, limit, max_steps: int):
+def march_single(
+    stepper: SingleStepper,
+    record: Record,
+    y: Tensor,
+    f: Tensor,
+    end,
+    h,
+    lost,
+    limit,
+    max_steps: int,
+    watch: Watch | None,
+):
     """Step one trajectory to its end, in plain Python floats.
 
     Args:
@@ -25,6 +37,7 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
         lost: Not used: a single lost trajectory never comes here.
         limit: Length below which a step is given up.
         max_steps: Trials allowed.
+        watch: Looks for events, and says when to stop.
 
     Returns:
         Status, counts of accepted and rejected steps, time reached, last trial step, state there.
@@ -52,7 +65,10 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
             t_new = end if last else t + h
             record.append(t, t_new, h, y, k)
             accepted += 1
+            stopped = watch is not None and watch.look(stepper.tableau, t, t_new, h, y, k).any()
             t, y, f = t_new, new, k[-1]
+            if stopped:
+                break
             h *= float(accepted_factor(error, previous, order, after_rejection))
             previous, after_rejection = max(error, PREVIOUS_ERROR_FLOOR), False
         else:
@@ -62,7 +78,18 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
     return np.array([status]), np.array([[accepted], [rejected]]), np.array([t]), np.array([tried]), y
 
 
-def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end, h, lost, limit, max_steps: int):
+def march_batch(
+    stepper: BatchStepper,
+    record: Record,
+    y: Tensor,
+    f: Tensor,
+    end,
+    h,
+    lost,
+    limit,
+    max_steps: int,
+    watch: Watch | None,
+):
     """Step every trajectory of a batch to its end, each with its own time and step.
 
     Args:
@@ -75,6 +102,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
         lost: Trajectories that have no finite field at the start; they stay where they are.
         limit: Lengths below which a step is given up.
         max_steps: Trials allowed for each trajectory.
+        watch: Looks for events, and says which trajectories stop.
 
     Returns:
         Status, counts of accepted and rejected steps, times reached, last trial steps, states there.
@@ -103,6 +131,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
         finite = np.isfinite(error)
         with np.errstate(invalid="ignore"):
             accept = active & finite & (error <= 1.0)
+        reject = active & ~accept
         step = np.where(accept, trial, 0.0)
         if accept.any():
             again = not finite.all()
@@ -111,13 +140,14 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
                 new, k = stepper.stages(t, step, y, f)
             t_new = np.where(accept, np.where(last, end, t + step), t)
             record.append(t, t_new, step, y, k)
+            if watch is not None:
+                active &= ~watch.look(stepper.tableau, t, t_new, step, y, k)
             if again or accept.all():
                 y, f = new, k[-1]
             else:
                 mask = torch.as_tensor(accept, device=y.device)[:, None]
                 y, f = torch.where(mask, new, y), torch.where(mask, k[-1], f)
             t = t_new
-        reject = active & ~accept
         counts += np.stack([accept, reject])
         grow = accepted_factor(np.where(accept, error, 1.0), previous, order, after_rejection)
         h = np.where(active, trial * np.where(accept, grow, rejected_factor(error, order)), h)

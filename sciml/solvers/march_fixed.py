@@ -9,6 +9,7 @@ from torch import Tensor
 from sciml.solvers.record import Record
 from sciml.solvers.solution import Status
 from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.watch import Watch
 
 
 def schedule(ts: Float[np.ndarray, " time"], step: float) -> Float[np.ndarray, " step"]:
@@ -38,7 +39,15 @@ def schedule(ts: Float[np.ndarray, " time"], step: float) -> Float[np.ndarray, "
 
 
 def march_fixed(
-    stepper: SingleStepper | BatchStepper, record: Record, y: Tensor, f: Tensor, ts, step: float, lost, max_steps: int
+    stepper: SingleStepper | BatchStepper,
+    record: Record,
+    y: Tensor,
+    f: Tensor,
+    ts,
+    step: float,
+    lost,
+    max_steps: int,
+    watch: Watch | None,
 ):
     """Step all trajectories through their schedules.
 
@@ -51,6 +60,7 @@ def march_fixed(
         step: Length of a step.
         lost: Trajectories that have no finite field at the start; they stay where they are.
         max_steps: Steps allowed.
+        watch: Looks for events, and says which trajectories stop.
 
     Returns:
         Status, counts of accepted and rejected steps, times reached, the steps that failed, states there.
@@ -61,9 +71,10 @@ def march_fixed(
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     counts = np.zeros((2, len(rows)), dtype=int)
     reached, failed = grid[0].copy(), np.zeros(len(rows))
+    stopped = np.zeros(len(rows), dtype=bool)
     single = isinstance(stepper, SingleStepper)
     for t, end in pairwise(grid):
-        moving = (status == Status.SUCCESS) & (end != t)
+        moving = (status == Status.SUCCESS) & (end != t) & ~stopped
         status = np.where(moving & (counts[0] >= max_steps), Status.MAX_STEPS, status)
         moving &= status == Status.SUCCESS
         if not moving.any():
@@ -84,6 +95,8 @@ def march_fixed(
         record.append(reached, after, h, y, k) if not single else record.append(
             float(reached[0]), float(after[0]), float(h[0]), y, k
         )
+        if watch is not None:
+            stopped |= watch.look(stepper.tableau, reached, after, h, y, k)
         counts[0] += moving
         reached, y, f = after, new, k[-1]
     return status, counts, reached, failed, y

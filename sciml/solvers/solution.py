@@ -10,17 +10,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError
+from sciml.solvers.occurrences import Occurrences
 from sciml.solvers.tolerance import host
 
 
 class Status(IntEnum):
-    """How the solve of one trajectory ended; `UNSOLVED` are the equations of an implicit step of fixed length."""
+    """How the solve of one trajectory ended.
+
+    `UNSOLVED` are the equations of an implicit step of fixed length; an end at a terminal `EVENT` is no failure.
+    """
 
     SUCCESS = 0
     MAX_STEPS = 1
     STEP_UNDERFLOW = 2
     NON_FINITE = 3
     UNSOLVED = 4
+    EVENT = 5
+    CHATTERING = 6
+    MAX_RESETS = 7
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,12 @@ class Solution:
 
     Args:
         ts: The requested times; NaN pads a ragged grid.
-        ys: The states there; NaN after a failure and at padded times.
+        ys: The states there; NaN after a failure, after a terminal event and at padded times.
         status: One per trajectory; of length 1 when there is no batch.
         stats: Counts of steps and evaluations.
         failures: Where and why trajectories ended early; empty when all is well.
         interpolate: Dense output, present when `solve` was called with `dense=True`.
+        events: The events met, present when `solve` was called with `events`.
     """
 
     ts: Float[Tensor, "*batch time"]
@@ -82,10 +90,11 @@ class Solution:
     stats: Stats
     failures: tuple[Failure, ...] = ()
     interpolate: Callable[[np.ndarray], Tensor] | None = None
+    events: Occurrences | None = None
 
     @property
     def successful(self) -> bool:
-        """Whether every trajectory reached its last time."""
+        """Whether every trajectory reached its last time or a terminal event."""
         return not self.failures
 
     def evaluate(self, t: Float[Tensor, "*batch time"] | float) -> Float[Tensor, "..."]:

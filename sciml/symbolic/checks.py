@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef, UndefinedFunction
 
 from sciml.errors import ModelError, quoted, suggestion
+from sciml.event import Event
 from sciml.symbolic.declarations import MLP, Parameter
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ def normalized(system: System) -> dict[str, Any]:
         lookup(key, equations, "state"): expression(value, f"the noise of `{key}`")
         for key, value in dict(system.noise).items()
     }
+    events = tuple(_event(event, i, equations) for i, event in enumerate(_listed(system.events)))
     time = system.time
     if time is None:
-        used = set().union(*(e.free_symbols for e in (*equations.values(), *observed.values(), *noise.values())))
+        formulas = (*equations.values(), *observed.values(), *noise.values(), *event_formulas(events))
+        used = set().union(*(e.free_symbols for e in formulas))
         undeclared = [s for s in used if s.name == "t" and s not in equations and s not in parameters]
         time = undeclared[0] if undeclared else sp.Symbol("t", real=True)
     return {
@@ -50,7 +54,43 @@ def normalized(system: System) -> dict[str, Any]:
         "observed": observed,
         "noise": noise,
         "time": time,
+        "events": events,
     }
+
+
+def _listed(events: Any) -> tuple[Any, ...]:
+    return (events,) if isinstance(events, Event) else tuple(events)
+
+
+def _event(event: Any, i: int, equations: Mapping[Any, Any]) -> Event:
+    """An event with its formulas as SymPy expressions, its reset by the system's own symbols."""
+    if not isinstance(event, Event):
+        raise ModelError(f"`events[{i}]` is of type `{type(event).__name__}`. Expected an `Event(condition)`.")
+    where = f"`events[{i}]`"
+    if isinstance(event.condition, sp.core.relational.Relational):
+        raise ModelError(
+            f"the condition of {where} is `{event.condition}`, which is true or false. Give the expression that passes "
+            f"through zero, `{event.condition.lhs - event.condition.rhs}`, and its `direction`."
+        )
+    if callable(event.condition) or (callable(event.reset) and event.reset is not None):
+        raise ModelError(
+            f"{where} holds a function. A System takes SymPy: `Event(x, reset={{v: -v}})`; functions of `(t, y)` are for "
+            "`solve(..., events=...)`."
+        )
+    reset = event.reset
+    if reset is not None:
+        if not isinstance(reset, Mapping) or not reset:
+            raise ModelError(f"the reset of {where} is {reset!r}: give a dict `{{state: expression}}`.")
+        reset = {
+            lookup(key, equations, "state"): expression(value, f"the reset of `{key}` in {where}")
+            for key, value in reset.items()
+        }
+    return replace(event, condition=expression(event.condition, f"the condition of {where}"), reset=reset)
+
+
+def event_formulas(events: Iterable[Event]) -> tuple[sp.Expr, ...]:
+    """All expressions of events: conditions and new states."""
+    return tuple(e for event in events for e in (event.condition, *(event.reset or {}).values()))
 
 
 def expression(value: Any, where: str) -> sp.Expr:
@@ -156,6 +196,9 @@ def _formulas(system: System):
     yield from ((f"the equation of `{x}`", rhs) for x, rhs in system.equations.items())
     yield from ((f"observable `{name}`", value) for name, value in system.observed.items())
     yield from ((f"the noise of `{x}`", value) for x, value in system.noise.items())
+    for i, event in enumerate(system.events):
+        yield f"the condition of `events[{i}]`", event.condition
+        yield from ((f"the reset of `{x}` in `events[{i}]`", value) for x, value in (event.reset or {}).items())
 
 
 def _check_symbols(system: System, where: str, formula: sp.Expr) -> None:

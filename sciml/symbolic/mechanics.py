@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sympy as sp
@@ -57,7 +58,7 @@ def to_symbols(value: Any, functions: Sequence[AppliedUndef], time: sp.Symbol) -
 def declarations_to_symbols(
     declarations: Mapping[str, Any], functions: Sequence[AppliedUndef], time: sp.Symbol
 ) -> dict[str, Any]:
-    """Initial values, observables and noise given in `x(t)` rewritten in symbols, keys and values."""
+    """Initial values, observables, noise and events given in `x(t)` rewritten in symbols, keys and values."""
     result = dict(declarations)
     for name in ("initial", "observed", "noise"):
         if name in result:
@@ -65,6 +66,16 @@ def declarations_to_symbols(
                 to_symbols(key, functions, time): to_symbols(value, functions, time)
                 for key, value in result[name].items()
             }
+    if "events" in result:
+        result["events"] = [
+            replace(
+                event,
+                condition=to_symbols(event.condition, functions, time),
+                reset=event.reset
+                and {to_symbols(x, functions, time): to_symbols(e, functions, time) for x, e in event.reset.items()},
+            )
+            for event in result["events"]
+        ]
     return result
 
 

@@ -14,10 +14,11 @@ from sympy.functions.elementary.piecewise import ExprCondPair
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from sciml.errors import DataError, ModelError, quoted
+from sciml.event import Event
 from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
 
-FORMAT, VERSION = "sciml-system", 1
+FORMAT, VERSION = "sciml-system", 2
 DEPTH, EXPONENT, DIGITS, ORDER = 150, 1000, 400, 10  # limits that no honest model meets
 
 NODES: dict[str, Callable[..., Any]] = {
@@ -233,8 +234,29 @@ def encode_system(system: System) -> tuple[dict[str, Any], dict[str, np.ndarray]
         "initial": [[encode(x), _encode_initial(value)] for x, value in system.initial.items()],
         "observed": [[encode(x), encode(value)] for x, value in system.observed.items()],
         "noise": [[encode(x), encode(value)] for x, value in system.noise.items()],
+        "events": [_encode_event(event) for event in system.events],
     }
     return tree, arrays
+
+
+def _encode_event(event: Event) -> dict[str, Any]:
+    reset = None if event.reset is None else [[encode(x), encode(value)] for x, value in event.reset.items()]
+    return {
+        "condition": encode(event.condition),
+        "direction": event.direction,
+        "terminal": event.terminal,
+        "reset": reset,
+    }
+
+
+def _decode_event(tree: Mapping[str, Any], decoder: Decoder) -> Event:
+    reset = tree["reset"]
+    return Event(
+        condition=decoder.decode(tree["condition"]),
+        direction=tree["direction"],
+        terminal=bool(tree["terminal"]),
+        reset=None if reset is None else {decoder.decode(x): decoder.decode(value) for x, value in reset},
+    )
 
 
 def _encode_initial(value: sp.Expr | Parameter) -> dict[str, Any]:
@@ -286,6 +308,7 @@ def decode_system(
             observed=pairs["observed"],
             noise=pairs["noise"],
             time=decoder.decode(tree["time"]),
+            events=tuple(_decode_event(event, decoder) for event in tree["events"]),
         )
     except DataError:
         raise

@@ -10,6 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef, UndefinedFunction
 
 from sciml.errors import ModelError, quoted, suggestion
+from sciml.event import Event
 from sciml.symbolic import checks, mechanics
 from sciml.symbolic.declarations import Parameter
 
@@ -28,6 +29,8 @@ class System:
         observed: Name or symbol -> expression of states that can be measured or plotted.
         noise: State -> diffusion coefficient (Itô), for stochastic systems.
         time: The symbol of time. An undeclared symbol called `t` is taken by itself.
+        events: `Event(condition, ...)`: where an expression passes through zero the trajectory ends, or states are
+            reset by `reset={state: expression}`.
 
     Raises:
         ModelError: Unknown or misspelt symbols, undefined functions nobody says how to learn, states that are not
@@ -49,6 +52,7 @@ class System:
     observed: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
     noise: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
     time: sp.Symbol | None = None
+    events: Sequence[Event] = ()
     report: Any = field(default=None, compare=False, repr=False)
     """Where this System came from, when `discover` made it: the ranked candidates."""
 
@@ -68,8 +72,9 @@ class System:
 
     @property
     def formulas(self) -> tuple[sp.Expr, ...]:
-        """All expressions in which learned functions may occur: equations, observables, noise."""
-        return (*self.equations.values(), *self.observed.values(), *self.noise.values())
+        """All expressions in which learned functions may occur: equations, observables, noise, events."""
+        events = checks.event_formulas(self.events)
+        return (*self.equations.values(), *self.observed.values(), *self.noise.values(), *events)
 
     def calls(self, function: UndefinedFunction) -> set[AppliedUndef]:
         """The calls of a learned function in the formulas, as the user wrote them (not those inside `Subs`)."""
@@ -164,6 +169,10 @@ class System:
             observed=apply_all(self.observed),
             initial=apply_all(self.initial),
             noise=apply_all(self.noise),
+            events=tuple(
+                replace(event, condition=apply(event.condition), reset=event.reset and apply_all(event.reset))
+                for event in self.events
+            ),
             parameters={k: v for k, v in self.parameters.items() if k not in symbols} | dict(parameters or {}),
             learned={group: net for group, net in self.learned.items() if group[0] not in functions},
         )
@@ -248,4 +257,7 @@ class System:
         """The equations, as a notebook shows them."""
         rows = [rf"\dot{{{sp.latex(x)}}} &= {sp.latex(rhs)}" for x, rhs in self.equations.items()]
         rows += [rf"{sp.latex(name)} &= {sp.latex(value)}" for name, value in self.observed.items()]
+        for event in self.events:
+            after = ", ".join(rf"{sp.latex(x)} \mapsto {sp.latex(e)}" for x, e in (event.reset or {}).items())
+            rows.append(rf"{sp.latex(event.condition)} &= 0 \;\Rightarrow\; {after or event.consequence}")
         return r"$\displaystyle \begin{aligned} " + r" \\ ".join(rows) + r" \end{aligned}$"
