@@ -110,7 +110,7 @@ def integrate_to_event(problem: Problem, method: Method, options: Any) -> tuple[
         raise ModelError("`scipy_solver` looks for no events. Use `dopri5`, or `sciml.solve(..., events=[...])`.")
     start = float(problem.ts[0])
     condition = initially_positive(problem)
-    side = float(condition(problem.clock(start), problem.flat.detach()))
+    side = condition(problem.clock(start), problem.flat.detach()).detach()
     if side == 0:
         return problem.t[0], torch.stack([problem.y0, problem.y0])
     watch = Watch([Event(condition, terminal=True)], problem.flat.detach(), np.array([[1]]))

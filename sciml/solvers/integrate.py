@@ -59,7 +59,7 @@ def solve(
         gradients: How derivatives are found: `Direct()`, `Checkpointed()` or `Backsolve()`. With `Direct()`,
             `torch.func.jvp` and `jacfwd` over `solve` give forward-mode sensitivities, for few parameters.
         first_step: Length of the first step; found from the field when None.
-        max_steps: Steps allowed per trajectory, the rejected ones included.
+        max_steps: Steps allowed per trajectory, the rejected ones included; anew behind each reset.
         min_step: Length below which a trajectory is given up; a 1e-14th of its span when None.
         throw: Raise when a trajectory fails. Otherwise its status tells, and its outputs are NaN from there.
         dense: Keep every step, so that `Solution.evaluate` works.

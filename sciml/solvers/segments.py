@@ -210,6 +210,8 @@ class _Run:
         for hit in (hit for hit in hits if self.events[hit.event].stops):
             i = hit.trajectory
             state = new if new.ndim == 1 else new[i]
+            if not self.active[i]:
+                continue
             if self.events[hit.event].terminal:
                 self._end(i, Status.EVENT, hit.time, state)
                 continue
