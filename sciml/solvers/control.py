@@ -42,22 +42,6 @@ def accepted_factor(error, previous, error_order, after_rejection):
     return np.clip(factor, SMALLEST_FACTOR, np.where(after_rejection, 1.0, LARGEST_FACTOR))
 
 
-def first_guess(previous, error):
-    r"""The error of the step before; where there is none, the value that makes the control an integral one.
-
-    .. math:: e_{n-1} = e_n^{-3/4} \quad\Rightarrow\quad \text{factor} = 0.9 \; e_n^{-1/q}
-
-    Args:
-        previous: Error norm of the step before, NaN after the first step; a number or an array.
-        error: Error norm of this step, in units of the tolerance.
-
-    Example:
-        >>> float(first_guess(np.nan, 1e-4)) > 999
-        True
-    """
-    return np.where(np.isnan(previous), np.maximum(error, ERROR_FLOOR) ** -0.75, previous)
-
-
 def rejected_factor(error, error_order):
     """By how much to shorten a rejected step; `SMALLEST_FACTOR` when the error is not finite.
 

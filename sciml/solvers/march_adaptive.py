@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH, accepted_factor, first_guess, rejected_factor
+from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH, accepted_factor, rejected_factor
 from sciml.solvers.record import Record
 from sciml.solvers.solution import Status
 from sciml.solvers.steppers import BatchStepper, SingleStepper
@@ -32,7 +32,7 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
     order = stepper.tableau.error_order
     t, end, h, limit = float(record.start[0]), float(end[0]), float(h[0]), float(limit[0])
     accepted = rejected = 0
-    previous, after_rejection, finite = math.nan, False, True
+    previous, after_rejection, finite = PREVIOUS_ERROR_FLOOR, False, True
     status, tried = Status.SUCCESS, h
     while t != end:
         last = abs(h) * STRETCH >= abs(end - t)
@@ -53,7 +53,7 @@ def march_single(stepper: SingleStepper, record: Record, y: Tensor, f: Tensor, e
             record.append(t, t_new, h, y, k)
             accepted += 1
             t, y, f = t_new, new, k[-1]
-            h *= float(accepted_factor(error, first_guess(previous, error), order, after_rejection))
+            h *= float(accepted_factor(error, previous, order, after_rejection))
             previous, after_rejection = max(error, PREVIOUS_ERROR_FLOOR), False
         else:
             rejected += 1
@@ -83,7 +83,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
     t = record.start.copy()
     counts = np.zeros((2, len(t)), dtype=int)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
-    previous, after_rejection = np.full(len(t), math.nan), np.zeros(len(t), dtype=bool)
+    previous, after_rejection = np.full(len(t), PREVIOUS_ERROR_FLOOR), np.zeros(len(t), dtype=bool)
     finite = np.ones(len(t), dtype=bool)
     active, tried = ~lost & (t != end), h
     while True:
@@ -119,8 +119,7 @@ def march_batch(stepper: BatchStepper, record: Record, y: Tensor, f: Tensor, end
             t = t_new
         reject = active & ~accept
         counts += np.stack([accept, reject])
-        reached = np.where(accept, error, 1.0)
-        grow = accepted_factor(reached, first_guess(previous, reached), order, after_rejection)
+        grow = accepted_factor(np.where(accept, error, 1.0), previous, order, after_rejection)
         h = np.where(active, trial * np.where(accept, grow, rejected_factor(error, order)), h)
         previous = np.where(accept, np.maximum(error, PREVIOUS_ERROR_FLOOR), previous)
         after_rejection = np.where(active, reject, after_rejection)
