@@ -83,7 +83,7 @@ def test_the_exact_gradient_is_that_of_finite_differences(name):
     solver, y0, w = SOLVERS[name], state(False), weights()
     adaptive = solver.step is None
     # The steps of an adaptive method change with the parameters: the difference shrinks with the tolerance.
-    tolerance = LOOSE.get(name, 1e-11)
+    tolerance = LOOSE.get(name, 1e-9 if "Kvaerno" in name else 1e-11)
     found = gradient(solver, Direct(), tolerance=tolerance)
     expected = (
         differences(lambda x: loss(x, w, solver, tolerance=tolerance), y0),
@@ -99,10 +99,10 @@ def test_all_exact_modes_give_the_same_gradient(name, batch):
     ts = torch.stack([TS, -TS, TS / 2]) if batch else TS
     if batch:
         ts[0, 2:] = torch.nan
-    options = {"batch": batch, "ts": ts, "tolerance": 1e-5}
+    options = {"batch": batch, "ts": ts, "tolerance": 1e-3}
     one, *others = (gradient(SOLVERS[name], mode, **options) for mode in EXACT.values())
     # Newton's iteration ends within a thousandth of the tolerance: the modes see the stage before and after the rest.
-    limit = 1e-7 if "Kvaerno" in name else 1e-12
+    limit = 1e-5 if "Kvaerno" in name else 1e-12
     for other in others:
         assert relative_error(other, one) < limit
 
@@ -111,12 +111,14 @@ def test_all_exact_modes_give_the_same_gradient(name, batch):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_continuous_adjoint_approaches_the_exact_gradient(name, batch):
     solver = SOLVERS[name]
-    tolerance = 1e-6 if name in LOOSE else 1e-8
+    tolerance = 1e-5 if name in LOOSE else 1e-7
     found, expected = (
         gradient(solver, mode, batch=batch, tolerance=tolerance) for mode in (Backsolve(), Direct(parallel=True))
     )
     limits = {"Euler": 0.1, "Midpoint": 1e-2, "Heun": 1e-2, "Bosh3": 1e-3, "Kvaerno3": 1e-3}
-    limit = 1e-12 if name in SPLITTINGS else limits.get(name.split("(")[0], 1e-4)
+    limit = 1e-2 if name in LOOSE else limits.get(name.split("(")[0], 1e-4)
+    # A splitting is reversible: the adjoint of its steps is the splitting of the adjoint.
+    limit = 1e-12 if name in SPLITTINGS else limit
     assert relative_error(found, expected) < limit
 
 

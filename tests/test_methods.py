@@ -46,7 +46,7 @@ def is_symplectic(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_error_falls_at_the_order_of_the_method(name):
     method, order, counts = METHODS[name]
-    reference = solve(FIELD, START, grid(0.0, 4.0), solver=Dopri8(), rtol=1e-14, atol=1e-14).ys[-1]
+    reference = solve(FIELD, START, grid(0.0, 4.0), solver=Dopri8(step=0.02)).ys[-1]
     steps = 4.0 / np.array(counts)
     errors = [
         (solve(FIELD, START, grid(0.0, 4.0), solver=method(step), **TIGHT).ys[-1] - reference).norm().item()
@@ -134,7 +134,7 @@ BOUNDS = {Leapfrog: (30, 2e-2), Yoshida4: (20, 1e-2), Yoshida6: (20, 1e-3)}
 @pytest.mark.parametrize("method", SYMPLECTIC)
 def test_the_energy_of_a_planet_oscillates_and_does_not_drift(method):
     per_period, bound = BOUNDS[method]
-    errors = (planet(40, method, per_period, 200) + 0.5).abs()
+    errors = (planet(20, method, per_period, 200) + 0.5).abs()
     assert errors.max() < bound
     assert errors[-50:].max() < 1.2 * errors[:50].max()
 

@@ -107,7 +107,7 @@ def test_a_batch_equals_its_trajectories_one_by_one(solver, own):
     if own != "shared grid":
         ts = torch.stack([ts, 0.5 * ts, ts**2])
         ts[1, 3:], ts[2, 4:] = math.nan, math.nan
-    options = {"solver": solver, "rtol": 1e-5, "atol": 1e-5}
+    options = {"solver": solver, "rtol": 1e-4, "atol": 1e-4}
     batch = solve(field, y0, ts, **options)
     for i in range(3):
         times = ts if ts.ndim == 1 else ts[i][~ts[i].isnan()]
@@ -152,7 +152,7 @@ def test_the_gradient_through_a_stiff_solve_is_exact():
             return torch.stack([back - slow, slow - back - fast, fast], dim=-1)
 
         ts = grid(0.0, 0.4, 4.0, 40.0)
-        return solve(field, grid(1.0, 0.0, 0.0), ts, solver=Kvaerno5(), rtol=1e-8, atol=1e-12).ys[:, ::2].sum(dim=0)[0]
+        return solve(field, grid(1.0, 0.0, 0.0), ts, solver=Kvaerno5(), rtol=1e-7, atol=1e-11).ys[:, ::2].sum(dim=0)[0]
 
     w = torch.tensor([0.04, 3e7, 1e4], dtype=torch.float64, requires_grad=True)
     found = torch.autograd.grad(run(w), w)[0] * w.detach()

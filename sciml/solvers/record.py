@@ -114,14 +114,16 @@ class Ahead:
         self.sign = np.where(end >= ts[:, 0], 1.0, -1.0)
         self.ts = np.pad(ts * self.sign[:, None], ((0, 0), (0, 1)), constant_values=np.nan)
         self.row, self.next = np.arange(len(ts)), np.zeros(len(ts), dtype=int)
+        self.upcoming = self.ts[:, 0]
 
     def reached(self, end) -> bool:
         """Whether a step that ends at `end` holds an output."""
-        crossed = self.ts[self.row, self.next] <= self.sign * end
+        crossed = self.upcoming <= self.sign * end
         found = bool(crossed.any())
         while crossed.any():
             self.next += crossed
-            crossed = self.ts[self.row, self.next] <= self.sign * end
+            self.upcoming = self.ts[self.row, self.next]
+            crossed = self.upcoming <= self.sign * end
         return found
 
 
