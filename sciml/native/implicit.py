@@ -28,14 +28,14 @@ UNSOLVED = 1e3
 def work_size(states: int, tape: int) -> int:
     """How many floats the matrices and vectors of an implicit step need."""
     stride = -(-states // 4) * 4
-    square = states * states
-    return sum(map(aligned, (square + states, square + states, square, states, stride, stride, tape)))
+    slopes = states * states + states
+    return sum(map(aligned, (slopes, slopes, states * stride, states, stride, stride, tape)))
 
 
 @device
 def work_parts(work, n, stride) -> tuple:
     """The scratch of a step: Jacobian (and slope in time), factors, pivots, two rows of states, tape row, cotangents."""
-    square, slopes, row = (n * n + 7) // 8 * 8, (n * n + n + 7) // 8 * 8, (stride + 7) // 8 * 8
+    square, slopes, row = (n * stride + 7) // 8 * 8, (n * n + n + 7) // 8 * 8, (stride + 7) // 8 * 8
     cotangents, factors = at(work, slopes), at(work, 2 * slopes)
     pivots = at(factors, square)
     base = at(pivots, (n + 7) // 8 * 8)

@@ -1,4 +1,4 @@
-r"""Linearly implicit stages: one factorization per step and no iteration, and their exact reverse pass.
+r"""Linearly implicit stages: one inverse per step and no iteration, and their exact reverse pass.
 
 With :math:`M = I - h \gamma J` and the stages of `sciml.solvers.tableaus.Rosenbrock`, the reverse pass is, from the last
 stage down,
@@ -17,9 +17,24 @@ Reference:
 import math
 
 from sciml.native.compilation import at, call, device
-from sciml.native.implicit import UNSOLVED, shifted, work_parts
-from sciml.native.linear import factorize, solve_factored, solve_transposed
+from sciml.native.implicit import UNSOLVED, work_parts
+from sciml.native.linear import invert
 from sciml.native.vectors import combine, spread
+
+
+@device
+def inverted(jacobian, matrix, n, stride, scale, transposed, pivots, column):
+    """Write the inverse of I - scale * J, or of its transpose, to `matrix`; whether it is regular.
+
+    The product of a matrix and a vector sums up rows of the transposed matrix.
+    """
+    for i in range(n):
+        for j in range(stride):
+            matrix[i * stride + j] = 0.0
+        for j in range(n):
+            matrix[i * stride + j] = -scale * jacobian[j * n + i if transposed else i * n + j]
+        matrix[i * stride + i] += 1.0
+    return invert(matrix, n, stride, pivots, column)
 
 
 @device
@@ -34,26 +49,23 @@ def attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, row, fresh)
         The root mean square of the error estimate in units of the tolerance; `UNSOLVED` for a singular matrix.
     """
     n, s, stride = model.states, method.stages, path.stride
-    jacobian, factors, pivots, _, _, tape, _ = work_parts(path.work, n, stride)
+    jacobian, inverse, pivots, right, column, tape, _ = work_parts(path.work, n, stride)
     y, rates, gamma = at(path.states, block), at(path.rates, block), method.gamma
     if fresh:
         call(model.jacobian_value, (t, y, p, u, tape, jacobian))
-    shifted(jacobian, factors, n, h * gamma)
-    if not factorize(factors, n, pivots):
+    if not inverted(jacobian, inverse, n, stride, h * gamma, True, pivots, column):
         return UNSOLVED
     for i in range(s - 1):
         state, rate = at(y, i * stride), at(rates, i * stride)
         if i > 0:
             combine(y, h, at(method.a, i * s), rates, i, stride, state)
         stage_tape = at(path.tapes, row + i * model.field_tape)
-        call(model.field_value, (t + method.c[i] * h, state, p, u, stage_tape, rate))
-        combine(rate, 1.0, at(method.coupling, i * s), rates, i, stride, rate)
+        call(model.field_value, (t + method.c[i] * h, state, p, u, stage_tape, right))
+        combine(right, 1.0, at(method.coupling, i * s), rates, i, stride, right)
         if model.jacobian_outputs > n * n:
             for m in range(n):
-                rate[m] += h * method.drift[i] * jacobian[n * n + m]
-        for m in range(n):
-            rate[m] *= gamma
-        solve_factored(factors, n, pivots, rate)
+                right[m] += h * method.drift[i] * jacobian[n * n + m]
+        combine(path.zero, gamma, right, inverse, n, stride, rate)
     new = at(y, (s - 1) * stride)
     combine(y, h, at(method.a, (s - 1) * s), rates, s - 1, stride, new)
     combine(path.zero, h, method.error, rates, s - 1, stride, path.error)
@@ -84,12 +96,11 @@ def rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, 
         gp: Pointer to the gradient by the parameters, which is added to.
     """
     n, s, stride = model.states, method.stages, path.stride
-    jacobian, factors, pivots, _, _, jacobian_tape, cotangents = work_parts(path.work, n, stride)
+    jacobian, inverse, pivots, received, column, jacobian_tape, cotangents = work_parts(path.work, n, stride)
     y, scale = at(path.states, block), h * method.gamma
     call(model.jacobian_value, (t, y, p, u, jacobian_tape, jacobian))
-    shifted(jacobian, factors, n, scale)
-    # A matrix that cannot be factorized leaves numbers that are not finite, which the loss turns into infinity.
-    if not factorize(factors, n, pivots):
+    # A singular matrix leaves numbers that are not finite, which the loss turns into infinity.
+    if not inverted(jacobian, inverse, n, stride, scale, False, pivots, column):
         old[0] = math.nan
         return
     for m in range(n):
@@ -99,7 +110,9 @@ def rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, 
     spread(new, h, at(method.a, (s - 1) * s), rates, s - 1, stride)
     for i in range(s - 2, -1, -1):
         rate, k = at(rates, i * stride), at(path.rates, block + i * stride)
-        solve_transposed(factors, n, pivots, rate)
+        for m in range(n):
+            received[m] = rate[m]
+        combine(path.zero, 1.0, received, inverse, n, stride, rate)
         for a in range(n):
             for b in range(n):
                 cotangents[a * n + b] += scale * rate[a] * k[b]
