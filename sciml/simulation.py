@@ -19,7 +19,17 @@ from sciml.errors import DataError, ModelError, SolveError, quoted
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
-from sciml.solvers import AbstractSolver, Dopri5, Dopri8, Failure, Kvaerno5, Rodas5P, Solution, Status, Tsit5, solve
+from sciml.solvers import (
+    AbstractExplicit,
+    AbstractImplicit,
+    AbstractSolver,
+    Failure,
+    Rodas5P,
+    Solution,
+    Status,
+    Tsit5,
+    solve,
+)
 from sciml.solvers.checks import checked_positive, checked_state, checked_times
 from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.integrate import failure_message
@@ -183,8 +193,8 @@ def simulate(
     return Simulation(field, times, states, status, engine, p, occurrences)
 
 
-NATIVE = (Tsit5, Dopri5, Dopri8, Kvaerno5, Rodas5P)
-"""Methods that the native engine has."""
+NATIVE = (AbstractExplicit, AbstractImplicit, Rodas5P)
+"""Families of methods that the native engine has, with steps chosen by the error."""
 
 MAX_RESETS = 1000
 """Resets by events that one trajectory may have."""

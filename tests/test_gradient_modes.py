@@ -218,7 +218,7 @@ def test_a_dependence_that_shows_late_is_found_or_refused(mode, solver):
         assert run().abs().min() > 0
         return
     name = type(mode).__name__
-    with pytest.raises((SolveError, RuntimeError), match=rf"tensor of shape \(3,\).*`{name}\(parameters=|not require"):
+    with pytest.raises(SolveError, match=rf"tensor of shape \(3,\).*`{name}\(parameters="):
         run()
     named = type(mode)(parameters=(w,))
     ys = solve(field, state(False).detach(), TS, solver=solver, gradients=named, rtol=1e-7, atol=1e-7).ys

@@ -21,7 +21,7 @@ from sciml.native.model import Model
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.simulation import NATIVE
-from sciml.solvers import Direct, Kvaerno5, Rodas5P
+from sciml.solvers import Direct, Rodas5P
 from sciml.symbolic.declarations import LogNormal
 
 FIRST = slot("u", 0)
@@ -43,8 +43,9 @@ def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
         if problem.system.events:
             raise ModelError("`System(events=...)` is not native")
         if not isinstance(solver, NATIVE) or solver.step is not None:
-            names = ", ".join(f"`{kind.__name__}()`" for kind in NATIVE)
-            raise ModelError(f"the solver {solver!r} is not native; {names} are")
+            raise ModelError(
+                f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Rodas5P()`, for example, are"
+            )
         if not isinstance(problem.gradients, Direct):
             raise ModelError(f"gradients by {problem.gradients!r} are not native; `Direct()` is")
         reverse = ["field", "observables", "initial", *(["jacobian"] if isinstance(solver, Rodas5P) else [])]
@@ -66,7 +67,7 @@ def programs(problem: Measured) -> dict[str, Program]:
         "field": lower(system, system.equations.values()),
         "observables": lower(system, measured_expressions(problem)),
     }
-    if isinstance(problem.solver, Kvaerno5 | Rodas5P):
+    if problem.solver.tableau.gamma > 0.0:
         result["jacobian"] = jacobian_program(system)
     if given != list(system.states):
         mixed = [x if e == x else FIRST * e + (1 - FIRST) * x for x, e in zip(system.states, given)]

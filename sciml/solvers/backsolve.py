@@ -16,7 +16,7 @@ from sciml.solvers.loop import Settings, march
 from sciml.solvers.parallel import evaluate_all, stage_points
 from sciml.solvers.protocol import AbstractSymplectic
 from sciml.solvers.record import Record
-from sciml.solvers.replay import check_found
+from sciml.solvers.replay import check_found, check_unseen
 from sciml.solvers.tolerance import Tolerance, host
 
 # The reconstructed state may miss the forward path by this many tolerances.
@@ -102,6 +102,7 @@ def attach_adjoint(
     """
     held = dependencies(field, ts, y0, parameters)
     if not held and not y0.requires_grad:
+        check_unseen(field, y0, ts, ys, "Backsolve")
         return ys
     return _Backsolved.apply(AdjointField(field, y0.shape), ts, settings, pace, ys, y0, *held)
 

@@ -13,7 +13,7 @@ from sciml.solvers.captured import dependencies
 from sciml.solvers.field import Field
 from sciml.solvers.loop import Settings
 from sciml.solvers.record import Trace, locate
-from sciml.solvers.replay import check_found, picked, replayed
+from sciml.solvers.replay import check_found, check_unseen, picked, replayed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,7 @@ def attach_checkpointed(
     """
     held = dependencies(plan.field, plan.ts, y0, parameters)
     if not held and not y0.requires_grad:
+        check_unseen(plan.field, y0, plan.ts, ys, "Checkpointed")
         return ys
     return _Checkpointed.apply(plan, ys, y0, *held)
 

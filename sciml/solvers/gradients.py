@@ -62,6 +62,15 @@ class Direct:
         parallel: Whether to differentiate all stages in one call. None decides by size, and goes step by
             step where `vmap` cannot follow the field, or where the batched evaluation differs.
 
+    Example:
+        >>> from sciml.solvers import solve
+        >>> y0, ts = torch.ones(1, dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
+        >>> value = lambda rate: solve(lambda t, y: rate * y, y0, ts, rtol=1e-9, atol=1e-9).ys[-1].sum()
+        >>> rate, direction = torch.tensor(-1.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64)
+        >>> _, product = torch.autograd.functional.hvp(value, rate, direction)  # the Hessian times a vector
+        >>> round(product.item(), 4)  # 2 exp(-1)
+        0.7358
+
     Reference:
         Hager (2000), Numerische Mathematik 87, 247-282, for the adjoint of a Runge-Kutta method.
     """
@@ -98,10 +107,10 @@ class Backsolve:
               \frac{dL}{d\theta} = \int a \, \frac{\partial f}{\partial \theta} \, dt
 
     It is the gradient of the true solution up to the tolerance, not of the numbers computed: prefer
-    `Direct` where memory allows. The state is restored at each output and checkpoint, so that the error does not build up
-    between them; where the reconstructed path leaves the forward one all the same, a warning says so, and that
-    part is solved again in halves. The integral takes the steps of the adjoint and has no error control of its own. Second
-    derivatives are refused.
+    `Direct` where memory allows. The state is restored at each output and checkpoint, so that the error
+    does not build up between them; where the reconstructed path leaves the forward one all the same, a
+    warning says so, and that part is solved again in halves. The integral takes the steps of the adjoint
+    and has no error control of its own. Second derivatives are refused.
 
     Args:
         checkpoints: States kept between one output and the next, at equal distances, from which the path is taken

@@ -87,3 +87,23 @@ def check_found(outputs: Sequence[Tensor], known: Sequence[Tensor], name: str) -
                 f"the field depends on a tensor of shape {tuple(leaf.shape)} that `{name}` found neither by looking "
                 f"into the field nor by calling it at the initial state. Name it: `{name}(parameters=(...,))`."
             )
+
+
+def check_unseen(field: Field, y0: Tensor, ts: Float[np.ndarray, "batch time"], ys: Tensor, name: str) -> None:
+    """See that a field in which no tensor with a gradient was found has none at the outputs, either.
+
+    Args:
+        field: The field on states of the shape of `y0`.
+        y0: Initial states.
+        ts: Output times.
+        ys: The states there.
+        name: The gradient mode.
+
+    Raises:
+        SolveError: The field depends on a tensor with a gradient.
+    """
+    for k in range(ts.shape[1]):
+        clock = torch.as_tensor(ts[:, k], dtype=y0.dtype, device=y0.device)
+        clock = clock[0] if y0.ndim == 1 else clock.view(-1, *(1 for _ in y0.shape[1:]))
+        with torch.enable_grad():
+            check_found([field(clock, ys[:, k].detach().reshape(y0.shape))], [], name)
