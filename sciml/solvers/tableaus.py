@@ -35,7 +35,7 @@ class Tableau:
     dense_order: int
     error_order: int = 0
 
-    @property
+    @cached_property
     def c(self) -> Float[np.ndarray, " stages"]:
         """Nodes of the stages, as fractions of the step."""
         return self.a.sum(axis=1)
@@ -91,7 +91,7 @@ class Rosenbrock(Tableau):
     drift: Float[np.ndarray, " stages"] = field(kw_only=True)
     diagonal: float = field(kw_only=True)
 
-    @property
+    @cached_property
     def c(self) -> Float[np.ndarray, " stages"]:
         return self.nodes
 
