@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sciml.dropin.tableaus import ADAPTIVE_HEUN, BOSH3, FEHLBERG2, HEUN3, MIDPOINT, RK38
+from sciml.dropin.tableaus import FEHLBERG2, HEUN3, RK38
 from sciml.errors import DataError, ModelError, quoted, suggestion
+from sciml.solvers.bosh3 import BOSH3
 from sciml.solvers.checks import checked_positive
+from sciml.solvers.midpoint import MIDPOINT
 from sciml.solvers.tableaus import DOPRI5, DOPRI8, EULER, HEUN, TSIT5, Tableau
 
 Norm = Callable[[Any], Any]
@@ -156,7 +158,7 @@ METHODS = {
         Method("tsit5", AdaptiveOptions, TSIT5),
         Method("bosh3", AdaptiveOptions, BOSH3),
         Method("fehlberg2", AdaptiveOptions, FEHLBERG2),
-        Method("adaptive_heun", AdaptiveOptions, ADAPTIVE_HEUN),
+        Method("adaptive_heun", AdaptiveOptions, HEUN),
         Method("euler", FixedOptions, EULER),
         Method("midpoint", FixedOptions, MIDPOINT),
         Method("heun2", FixedOptions, HEUN),

@@ -11,20 +11,27 @@ from sciml.native.vectors import spread
 
 
 @device
+def exchange(matrix, n, stride, k, pivots):
+    """Bring the largest number of column k, from row k down, to row k; note its row, and return the number."""
+    best = k
+    for i in range(k + 1, n):
+        if abs(matrix[i * stride + k]) > abs(matrix[best * stride + k]):
+            best = i
+    pivots[k] = float(best)
+    if best != k:
+        for j in range(n):
+            a, b = k * stride + j, best * stride + j
+            matrix[a], matrix[b] = matrix[b], matrix[a]
+    return matrix[k * stride + k]
+
+
+@device
 def factorize(matrix, n, pivots):
     """Replace the n x n matrix by its factors L and U, the diagonal of U by its reciprocal; whether it is regular."""
     for k in range(n):
-        best = k
-        for i in range(k + 1, n):
-            if abs(matrix[i * n + k]) > abs(matrix[best * n + k]):
-                best = i
-        pivots[k] = float(best)
-        pivot = matrix[best * n + k]
+        pivot = exchange(matrix, n, n, k, pivots)
         if pivot == 0.0 or not math.isfinite(pivot):
             return False
-        if best != k:
-            for j in range(n):
-                matrix[k * n + j], matrix[best * n + j] = matrix[best * n + j], matrix[k * n + j]
         inverse = 1.0 / pivot
         matrix[k * n + k] = inverse
         for i in range(k + 1, n):
@@ -80,17 +87,9 @@ def invert(matrix, n, stride, pivots, column):
         column: n numbers of scratch.
     """
     for k in range(n):
-        best = k
-        for i in range(k + 1, n):
-            if abs(matrix[i * stride + k]) > abs(matrix[best * stride + k]):
-                best = i
-        pivots[k] = float(best)
-        pivot = matrix[best * stride + k]
+        pivot = exchange(matrix, n, stride, k, pivots)
         if pivot == 0.0 or not math.isfinite(pivot):
             return False
-        if best != k:
-            for j in range(n):
-                matrix[k * stride + j], matrix[best * stride + j] = matrix[best * stride + j], matrix[k * stride + j]
         inverse = 1.0 / pivot
         for i in range(n):
             column[i] = matrix[i * stride + k]
