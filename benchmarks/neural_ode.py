@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
+import _peers as peers
 import torch
 from torch import Tensor, nn
 
@@ -36,25 +37,33 @@ class Network(nn.Module):
 
 def solvers(field: Network, y0: Tensor, ts: Tensor) -> dict[str, Callable[[], Tensor]]:
     """Final states by name; torchdiffeq comes first."""
-    import torchode
     from torchdiffeq import odeint
-
-    term = torchode.ODETerm(field)
-    controller = torchode.IntegralController(atol=TOLERANCE, rtol=TOLERANCE, term=term)
-    theirs = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), controller)
-    problem = torchode.InitialValueProblem(y0=y0, t_eval=ts.expand(len(y0), -1))
 
     def ours(solver: Tsit5 | Dopri5, gradients: Direct | Checkpointed) -> Callable[[], Tensor]:
         settings = {"solver": solver, "gradients": gradients, "rtol": TOLERANCE, "atol": TOLERANCE}
         return lambda: solve(field, y0, ts, **settings).ys[:, -1]
 
-    return {
-        "torchdiffeq dopri5": lambda: odeint(field, y0, ts, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")[-1],
-        "torchode dopri5": lambda: theirs.solve(problem).ys[:, -1],
+    contestants = {
+        "torchdiffeq dopri5": lambda: odeint(field, y0, ts, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")[-1]
+    }
+    if peers.installed("torchode"):
+        contestants["torchode dopri5"] = torchode(field, y0, ts)
+    return contestants | {
         "Dopri5, Direct()": ours(Dopri5(), Direct()),
         "Tsit5, Direct()": ours(Tsit5(), Direct()),
         "Dopri5, Checkpointed()": ours(Dopri5(), Checkpointed()),
     }
+
+
+def torchode(field: Network, y0: Tensor, ts: Tensor) -> Callable[[], Tensor]:
+    """The final states by torchode."""
+    import torchode
+
+    term = torchode.ODETerm(field)
+    controller = torchode.IntegralController(atol=TOLERANCE, rtol=TOLERANCE, term=term)
+    solver = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), controller)
+    problem = torchode.InitialValueProblem(y0=y0, t_eval=ts.expand(len(y0), -1))
+    return lambda: solver.solve(problem).ys[:, -1]
 
 
 def compare(rounds: int) -> list[dict[str, object]]:

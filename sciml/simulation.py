@@ -190,7 +190,11 @@ def simulate(
     if throw and failures:
         raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings, MAX_RESETS))
     engine = "native" if reason is None else f"torch ({reason})"
-    return Simulation(field, times, states, status, engine, p, occurrences)
+    simulation = Simulation(field, times, states, status, engine, p, occurrences)
+    if field.system.observed and field.system.learned:
+        # Now, before the weights change; parameters are kept as they are.
+        simulation.values  # noqa: B018
+    return simulation
 
 
 NATIVE = (AbstractExplicit, AbstractImplicit, Rodas5P)

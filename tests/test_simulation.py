@@ -1,5 +1,7 @@
 """Simulations by torch and natively are the same; methods and backends are named where they do not fit."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -167,3 +169,25 @@ def test_what_has_no_native_form_runs_by_torch_and_says_why():
     with pytest.raises(ModelError, match="cannot be simulated natively: the network `GRUCell`"):
         sciml.simulate(system, [0.0, 0.1], backend="native")
     assert sciml.simulate(sciml.models.lorenz(), [0.0, 0.1]).backend == "native"
+
+
+def test_a_simulation_keeps_the_weights_it_was_made_with():
+    system = System({x: f(x)}, learned={f: MLP(hidden=3)}, initial={x: 1.0}, observed={"slope": f(x)})
+    field = sciml.compile(system)
+    before = sciml.simulate(field, [0.0, 1.0])
+    with torch.no_grad():
+        for weight in field.networks.parameters():
+            weight += 1.0
+    after = sciml.simulate(field, [0.0, 1.0])
+    first = sciml.simulate(system, [0.0, 1.0])
+    np.testing.assert_array_equal(before["slope"], first["slope"])
+    assert abs(after["slope"][0] - before["slope"][0]) > 0.1
+
+
+def test_threads_that_share_a_field_do_not_disturb_each_other():
+    field, times = sciml.compile(sciml.models.lorenz()), np.linspace(0, 5, 50)
+    starts = np.linspace(0.5, 1.5, 64)
+    alone = [sciml.simulate(field, times, initial={"x": start}).states for start in starts]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda start: sciml.simulate(field, times, initial={"x": start}).states, starts))
+    np.testing.assert_array_equal(alone, together)

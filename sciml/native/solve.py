@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numba import prange
@@ -103,7 +104,7 @@ def integrate_one_by_one(address, numbers, times, start, inputs, states, ends, k
 class Integrator:
     """A model and a method, ready to integrate again and again: what does not change is laid out once.
 
-    Calling it is not safe from two threads at once: it owns the memory it works in.
+    It owns the memory it works in, so that of two threads one waits for the other.
 
     Args:
         model: Compiled equations.
@@ -129,7 +130,7 @@ class Integrator:
     ) -> None:
         self.model, self.keep = model, int(keep_steps)
         self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
-        self._address = self.task.address
+        self._address, self._lock = self.task.address, Lock()
         self._capacity = 64 if keep_steps else 1
         self._numbers = self._memory(1)
         self._shots = np.zeros(0, SHOT)
@@ -154,6 +155,10 @@ class Integrator:
         p = np.array(p, dtype=np.float64, ndmin=2, copy=None)
         times = np.ascontiguousarray(times, dtype=np.float64)
         inputs = _NOTHING if inputs is None else np.array(inputs, dtype=np.float64, ndmin=2)
+        with self._lock:
+            return self._integrate(p, y0, times, float(times[0] if start is None else start), inputs)
+
+    def _integrate(self, p, y0, times, start: float, inputs) -> Trajectories:
         if len(p) != len(self._numbers):
             self._numbers = self._memory(len(p))
         self._numbers[:, : self.model.parameters] = p
@@ -161,7 +166,7 @@ class Integrator:
             self._lay_out(len(y0), len(times))
         states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
         run = integrate_all if self._lanes > 1 else integrate_one_by_one
-        arguments = (self._numbers, times, float(times[0] if start is None else start), inputs, states, ends)
+        arguments = (self._numbers, times, start, inputs, states, ends)
         while True:
             states[:, 0] = y0
             run(self._address, *arguments, self.keep)
