@@ -178,6 +178,8 @@ def simulate(
     times = _times(ts)
     reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
     occurrences = None
+    if not np.isfinite(y0).all():
+        checked_state(torch.as_tensor(y0))
     if reason is None:
         states, status, failures = _natively(field, p, y0, times, settings)
     elif backend == "native" or isinstance(settings.solver, Rodas5P):

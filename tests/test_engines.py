@@ -1,5 +1,6 @@
 """Both engines compute the same: every model, every likelihood, every method, and Systems nobody thought of."""
 
+import re
 from dataclasses import replace
 
 import ivp
@@ -101,7 +102,7 @@ def test_random_systems_agree_or_fail_alike(system, seed):
     try:
         expected = sciml.simulate(system, times, backend="torch", **options)
     except SolveError as error:
-        with pytest.raises(SolveError, match=str(error)[:20]):
+        with pytest.raises(SolveError, match=re.escape(str(error)[:20])):
             sciml.simulate(system, times, backend="native", **options)
         return
     found = sciml.simulate(system, times, backend="native", **options)

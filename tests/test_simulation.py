@@ -67,6 +67,14 @@ def test_a_native_failure_tells_time_and_method():
     assert sciml.simulate(runaway, [0.0, 0.5], backend="native")["x"][-1] == pytest.approx(2.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_an_initial_value_that_is_no_number_is_refused(backend):
+    system = System({x: -x}, parameters={k: -1.0}, initial={x: sp.log(k)})
+    with pytest.raises(sciml.DataError, match="`y0` is nan"):
+        sciml.simulate(system, [0.0, 1.0], backend=backend)
+    assert sciml.simulate(system, [0.0, 1.0], parameters={k: 2.0}, backend=backend)["x"][0] == pytest.approx(np.log(2))
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ModelError, match="backend 'numba' is not known"):
         sciml.simulate(sciml.models.lorenz(), [0.0, 1.0], backend="numba")

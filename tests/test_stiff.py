@@ -278,6 +278,12 @@ def test_a_failing_integration_says_how_and_where(rate, slope, start, status, ta
     assert np.isnan(solution.states[0, times > solution.reached[0]]).all()
 
 
+def test_newtons_iteration_stops_at_a_pole():
+    stopped = integrate(one_state("y[0] * y[0]", "2.0 * y[0]"), [1.0], [0.0, 2.0])
+    assert stopped.status[0] == STEP_UNDERFLOW
+    assert stopped.reached[0] == pytest.approx(1.0, abs=1e-4)
+
+
 def test_an_iteration_that_diverges_at_every_step_is_given_up():
     # The wrong sign of a huge derivative.
     solution = integrate(one_state("-1e30 * (y[0] - 1.0) ** 3", "1e40"), [2.0], [0.0, 2.0], max_steps=1000)
