@@ -11,7 +11,7 @@ from problems import explosion, pendulum, rotation
 
 from sciml.measurement.problem import Problem
 from sciml.solvers import Dopri8, solve
-from sciml.solvers.tableaus import DOPRI8
+from sciml.solvers.methods.dopri8 import DOPRI8
 from sciml.symbolic.declarations import MLP, Normal, Parameter
 from sciml.symbolic.system import System
 

@@ -17,7 +17,11 @@ from sciml.native.loss import Column, Coordinates, Loss, Shot
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
 from sciml.native.solve import evaluate, solve
-from sciml.solvers.tableaus import DOPRI5, EULER, HEUN, RK4, TSIT5
+from sciml.solvers.methods.dopri5 import DOPRI5
+from sciml.solvers.methods.euler import EULER
+from sciml.solvers.methods.heun import HEUN
+from sciml.solvers.methods.rk4 import RK4_TABLEAU
+from sciml.solvers.methods.tsit5 import TSIT5
 
 TORCH_ACTIVATIONS = {
     "tanh": torch.tanh,
@@ -307,7 +311,7 @@ def test_a_generated_network_has_the_values_and_gradients_of_torch(widths, activ
 
 @pytest.mark.parametrize(
     ("tableau", "order"),
-    [(EULER, 1), (HEUN, 2), (RK4, 4), (TSIT5, 5), (DOPRI5, 5)],
+    [(EULER, 1), (HEUN, 2), (RK4_TABLEAU, 4), (TSIT5, 5), (DOPRI5, 5)],
     ids=["euler", "heun", "rk4", "tsit5", "dopri5"],
 )
 def test_the_error_of_a_method_falls_at_its_order(tableau, order):

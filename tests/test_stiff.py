@@ -17,8 +17,8 @@ from sciml.native.explicit import MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.model import PREAMBLE, Model
 from sciml.native.solve import solve
 from sciml.solvers import Kvaerno5, Rodas5P
-from sciml.solvers.rodas5p import RODAS5P
-from sciml.solvers.tableaus import KVAERNO5
+from sciml.solvers.methods.kvaerno5 import KVAERNO5
+from sciml.solvers.methods.rodas5p import RODAS5P
 
 
 def compiled(system: System) -> Model:

@@ -11,9 +11,9 @@ from torch import Tensor
 from sciml.dropin.options import AdaptiveOptions
 from sciml.dropin.problem import Problem
 from sciml.errors import SolveError
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.record import Ahead, Record
 from sciml.solvers.steppers import combine
-from sciml.solvers.tableaus import Tableau
 from sciml.solvers.watch import Watch
 
 # Steps allowed up to an event, if the user says nothing: an event may never come.

@@ -12,8 +12,8 @@ from sciml.dropin.adams import Adams
 from sciml.dropin.options import AdamsOptions, FixedOptions, Method
 from sciml.dropin.problem import Problem
 from sciml.errors import DataError, ModelError, SolveError
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.record import Record
-from sciml.solvers.tableaus import Tableau
 from sciml.solvers.watch import Watch
 
 # Steps allowed up to an event, which may never come.

@@ -17,11 +17,11 @@ from sciml.errors import ModelError
 from sciml.event import Event
 from sciml.solvers.captured import differentiable
 from sciml.solvers.loop import Settings
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.parallel import attach
-from sciml.solvers.protocol import AbstractExplicit
 from sciml.solvers.record import March
 from sciml.solvers.solution import Stats, Status
-from sciml.solvers.tableaus import Tableau
 from sciml.solvers.tolerance import Tolerance
 from sciml.solvers.watch import Watch
 

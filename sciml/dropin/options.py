@@ -9,10 +9,15 @@ from torch import Tensor
 
 from sciml.dropin.tableaus import FEHLBERG2, HEUN3, RK38
 from sciml.errors import DataError, ModelError, quoted, suggestion
-from sciml.solvers.bosh3 import BOSH3
 from sciml.solvers.checks import checked_positive
-from sciml.solvers.midpoint import MIDPOINT
-from sciml.solvers.tableaus import DOPRI5, DOPRI8, EULER, HEUN, TSIT5, Tableau
+from sciml.solvers.methods.bosh3 import BOSH3
+from sciml.solvers.methods.dopri5 import DOPRI5
+from sciml.solvers.methods.dopri8 import DOPRI8
+from sciml.solvers.methods.euler import EULER
+from sciml.solvers.methods.heun import HEUN
+from sciml.solvers.methods.midpoint import MIDPOINT
+from sciml.solvers.methods.tableau import Tableau
+from sciml.solvers.methods.tsit5 import TSIT5
 
 Norm = Callable[[Any], Any]
 SCIPY_SOLVERS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from sciml.solvers.tableaus import Tableau, hermite_dense, stacked
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
 
 
 def _tableau(order: int, a: Float[np.ndarray, "stages stages"], error: list[float] | None = None) -> Tableau:

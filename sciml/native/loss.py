@@ -17,7 +17,8 @@ from sciml.native.model import Model
 from sciml.native.records import COLUMN, SHOT
 from sciml.native.task import Task
 from sciml.native.transforms import runs
-from sciml.solvers.tableaus import TSIT5, Tableau
+from sciml.solvers.methods.tableau import Tableau
+from sciml.solvers.methods.tsit5 import TSIT5
 
 # More lanes balance better, fewer need less memory; a fixed number keeps results the same on every machine.
 LANES = 16

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sciml.native.compilation import at, device
-from sciml.solvers.tableaus import Rosenbrock, Tableau
+from sciml.solvers.methods.tableau import Rosenbrock, Tableau
 
 
 class Method(NamedTuple):

@@ -1,7 +1,7 @@
 r"""Linearly implicit stages: one inverse per step and no iteration, and their exact reverse pass.
 
-With :math:`M = I - h \gamma J` and the stages of `sciml.solvers.tableaus.Rosenbrock`, the reverse pass is, from the last
-stage down,
+With :math:`M = I - h \gamma J` and the stages of `Rosenbrock` in `solvers.methods`, the reverse pass is, from the last stage
+down,
 
 .. math:: \lambda_i = M^{-T} \bar k_i, \quad \bar g_i = \gamma \lambda_i, \quad
           \bar J \mathrel{+}= h \gamma \lambda_i k_i^T, \quad

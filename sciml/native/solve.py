@@ -15,7 +15,8 @@ from sciml.native.networks import aligned
 from sciml.native.records import SHOT, shot_of, task_at
 from sciml.native.task import Task, aligned_copy
 from sciml.native.trajectory import carve_lane
-from sciml.solvers.tableaus import TSIT5, Tableau
+from sciml.solvers.methods.tableau import Tableau
+from sciml.solvers.methods.tsit5 import TSIT5
 
 # More lanes balance better, fewer need less memory.
 LANES = 64

@@ -10,7 +10,7 @@ from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
 from sciml.native.records import TASK
 from sciml.native.trajectory import lane_size
-from sciml.solvers.tableaus import Tableau
+from sciml.solvers.methods.tableau import Tableau
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:

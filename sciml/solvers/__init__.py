@@ -1,24 +1,24 @@
 """Initial value problems in torch: methods, steps, dense output and gradients."""
 
-from sciml.solvers.bosh3 import Bosh3
-from sciml.solvers.dopri5 import Dopri5
-from sciml.solvers.dopri8 import Dopri8
-from sciml.solvers.euler import Euler
 from sciml.solvers.gradients import Backsolve, Checkpointed, Direct
-from sciml.solvers.heun import Heun
 from sciml.solvers.integrate import solve
-from sciml.solvers.kvaerno3 import Kvaerno3
-from sciml.solvers.kvaerno5 import Kvaerno5
-from sciml.solvers.leapfrog import Leapfrog
-from sciml.solvers.midpoint import Midpoint
-from sciml.solvers.protocol import AbstractExplicit, AbstractImplicit, AbstractSolver, AbstractSymplectic
-from sciml.solvers.rk4 import RK4
-from sciml.solvers.rodas5p import Rodas5P
+from sciml.solvers.methods.bosh3 import Bosh3
+from sciml.solvers.methods.dopri5 import Dopri5
+from sciml.solvers.methods.dopri8 import Dopri8
+from sciml.solvers.methods.euler import Euler
+from sciml.solvers.methods.heun import Heun
+from sciml.solvers.methods.kvaerno3 import Kvaerno3
+from sciml.solvers.methods.kvaerno5 import Kvaerno5
+from sciml.solvers.methods.leapfrog import Leapfrog
+from sciml.solvers.methods.midpoint import Midpoint
+from sciml.solvers.methods.protocol import AbstractExplicit, AbstractImplicit, AbstractSolver, AbstractSymplectic
+from sciml.solvers.methods.rk4 import RK4
+from sciml.solvers.methods.rodas5p import Rodas5P
+from sciml.solvers.methods.tableau import Tableau
+from sciml.solvers.methods.tsit5 import Tsit5
+from sciml.solvers.methods.yoshida4 import Yoshida4
+from sciml.solvers.methods.yoshida6 import Yoshida6
 from sciml.solvers.solution import Failure, Solution, Stats, Status
-from sciml.solvers.tableaus import Tableau
-from sciml.solvers.tsit5 import Tsit5
-from sciml.solvers.yoshida4 import Yoshida4
-from sciml.solvers.yoshida6 import Yoshida6
 
 __all__ = [
     "RK4",

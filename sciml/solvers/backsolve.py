@@ -13,8 +13,8 @@ from sciml.errors import SolveError
 from sciml.solvers.captured import dependencies
 from sciml.solvers.field import Field, FlatField
 from sciml.solvers.loop import Settings, march
+from sciml.solvers.methods.protocol import AbstractSymplectic
 from sciml.solvers.parallel import evaluate_all, stage_points
-from sciml.solvers.protocol import AbstractSymplectic
 from sciml.solvers.record import Record
 from sciml.solvers.replay import check_found, check_unseen
 from sciml.solvers.tolerance import Tolerance, host

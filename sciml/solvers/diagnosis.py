@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sciml.solvers.field import Field, FlatField
-from sciml.solvers.protocol import AbstractExplicit, AbstractSolver
+from sciml.solvers.methods.heun import HEUN
+from sciml.solvers.methods.protocol import AbstractExplicit, AbstractSolver
 from sciml.solvers.solution import Failure, Status
 from sciml.solvers.steppers import BatchStepper
-from sciml.solvers.tableaus import HEUN
 from sciml.solvers.tolerance import Tolerance, host
 
 # Beyond this many states the eigenvalues of the Jacobian cost more than they tell.

@@ -13,12 +13,12 @@ from sciml.solvers.diagnosis import message
 from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
 from sciml.solvers.loop import Settings
+from sciml.solvers.methods.protocol import AbstractSolver
+from sciml.solvers.methods.tsit5 import Tsit5
 from sciml.solvers.pairs import PairField, complex_march, from_pairs, to_pairs
-from sciml.solvers.protocol import AbstractSolver
 from sciml.solvers.segments import solve_segments
 from sciml.solvers.solution import Failure, Solution, Status
 from sciml.solvers.tolerance import Tolerance
-from sciml.solvers.tsit5 import Tsit5
 
 
 def solve(

@@ -14,7 +14,7 @@ from sciml.solvers.first_step import first_step
 from sciml.solvers.implicit import ImplicitStepper
 from sciml.solvers.march_adaptive import march_batch, march_single
 from sciml.solvers.march_fixed import march_fixed
-from sciml.solvers.protocol import AbstractExplicit, AbstractSolver, AbstractSymplectic
+from sciml.solvers.methods.protocol import AbstractExplicit, AbstractSolver, AbstractSymplectic
 from sciml.solvers.record import Ahead, March, Record, Trace
 from sciml.solvers.solution import Failure, Stats, Status
 from sciml.solvers.splitting import SplittingStepper, checked_momenta

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sciml.errors import ModelError
 from sciml.solvers.checks import CheckedField
-from sciml.solvers.protocol import AbstractSolver, AbstractSymplectic
+from sciml.solvers.methods.protocol import AbstractSolver, AbstractSymplectic
 from sciml.solvers.record import March
 
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.solution import Failure, Stats, Status
-from sciml.solvers.tableaus import Tableau
 
 # Numbers gathered at once for the outputs of a batch.
 GATHER = 2**18

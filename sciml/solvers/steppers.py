@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sciml.solvers.field import FlatField
-from sciml.solvers.tableaus import Tableau
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.tolerance import Tolerance, host
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from sciml.errors import ModelError
 from sciml.event import Event
+from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.record import Record
 from sciml.solvers.roots import bracketed_roots
-from sciml.solvers.tableaus import Tableau
 
 # Fractions of a step at which conditions are looked at: two changes of sign between them go unseen.
 SAMPLES = np.array([0.25, 0.5, 0.75, 1.0])

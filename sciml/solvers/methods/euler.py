@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.tableaus import EULER, Tableau
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
+
+_A = stacked([1.0])
+EULER = Tableau(order=1, a=_A, error=None, dense=hermite_dense(_A), dense_order=3)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from sciml.solvers.protocol import AbstractImplicit
-from sciml.solvers.tableaus import Tableau, hermite_dense, stacked
+from sciml.solvers.methods.protocol import AbstractImplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
 
 # The root of g^3 - 3 g^2 + 3/2 g - 1/6 between 0.4 and 0.5, which makes the step L-stable.
 _G = 0.43586652150845899942

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.tableaus import Tableau, hermite_dense, stacked
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
 
 _A = stacked([1 / 2], [0.0, 1.0])
 MIDPOINT = Tableau(order=2, a=_A, error=None, dense=hermite_dense(_A), dense_order=3)

@@ -3,8 +3,21 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.tableaus import HEUN, Tableau
+import numpy as np
+
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
+
+_A = stacked([1.0], [0.5, 0.5])
+HEUN = Tableau(
+    order=2,
+    a=_A,
+    # The difference from an Euler step.
+    error=np.array([-1 / 2, 1 / 2, 0.0]),
+    dense=hermite_dense(_A),
+    dense_order=3,
+    error_order=2,
+)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sciml.errors import ModelError
-from sciml.solvers.protocol import AbstractSolver
-from sciml.solvers.tableaus import Rosenbrock, stacked
+from sciml.solvers.methods.protocol import AbstractSolver
+from sciml.solvers.methods.tableau import Rosenbrock, stacked
 
 _WEIGHTS = [
     -7.502846399306121,

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.tableaus import Tableau, hermite_dense, stacked
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
 
 _A = stacked([1 / 2], [0.0, 3 / 4], [2 / 9, 1 / 3, 4 / 9])
 BOSH3 = Tableau(

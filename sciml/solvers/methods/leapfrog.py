@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractSymplectic
-from sciml.solvers.splitting import Splitting, composed
+from sciml.solvers.methods.protocol import AbstractSymplectic
+from sciml.solvers.methods.splitting import Splitting, composed
 
 LEAPFROG = composed([1.0], order=2)
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractSymplectic
-from sciml.solvers.splitting import Splitting, composed
+from sciml.solvers.methods.protocol import AbstractSymplectic
+from sciml.solvers.methods.splitting import Splitting, composed
 
 _W1 = 1 / (2 - 2 ** (1 / 3))
 YOSHIDA4 = composed([_W1, 1 - 2 * _W1, _W1], order=4)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractExplicit
-from sciml.solvers.tableaus import RK4 as RK4_TABLEAU
-from sciml.solvers.tableaus import Tableau
+from sciml.solvers.methods.protocol import AbstractExplicit
+from sciml.solvers.methods.tableau import Tableau, hermite_dense, stacked
+
+_A = stacked([0.5], [0.0, 0.5], [0.0, 0.0, 1.0], [1 / 6, 1 / 3, 1 / 3, 1 / 6])
+RK4_TABLEAU = Tableau(order=4, a=_A, error=None, dense=hermite_dense(_A), dense_order=3)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sciml.solvers.protocol import AbstractSymplectic
-from sciml.solvers.splitting import Splitting, composed
+from sciml.solvers.methods.protocol import AbstractSymplectic
+from sciml.solvers.methods.splitting import Splitting, composed
 
 # Solution A of the paper.
 _W1, _W2, _W3 = -1.17767998417887100695, 0.23557321335935813368, 0.78451361047755726382

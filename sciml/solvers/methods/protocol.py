@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sciml.errors import ModelError
-from sciml.solvers.tableaus import Tableau
+from sciml.solvers.methods.tableau import Tableau
 
 
 @dataclass(frozen=True)

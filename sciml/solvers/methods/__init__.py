@@ -1,0 +1,1 @@
+"""The methods, one a file: coefficients and what to know of each."""
