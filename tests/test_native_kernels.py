@@ -120,7 +120,8 @@ def lotka_volterra(initial: bool = False) -> Model:
 
 def hybrid(widths: tuple[int, ...] = (2, 32, 32, 2), activation: str = "tanh") -> Model:
     parameters = 3 + sum((n + 1) * m for n, m in itertools.pairwise(widths))
-    network = Perceptron("n0", widths, activation, weights=3, copies=aligned(parameters))
+    activations = (*[activation] * (len(widths) - 2), "identity")
+    network = Perceptron("n0", widths, activations, weights=3, copies=aligned(parameters))
     names = ("output", "output_cotangent", "input_cotangent", "tape")
     field = HYBRID.format(**{name: getattr(network, name) for name in names})
     return Model(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
+from torch import nn
 
 import sciml
 from sciml import MLP, Bosh3, Heun, Kvaerno3, Kvaerno5, ModelError, Parameter, SolveError, System, Tsit5
@@ -173,10 +174,28 @@ def test_a_compiled_field_is_simulated_with_the_values_it_has_at_the_time():
 def test_what_has_no_native_form_runs_by_torch_and_says_why():
     system = System({x: f(x)}, learned={f: torch.nn.GRUCell(1, 1).double()}, initial={x: 1})
     simulation = sciml.simulate(system, [0.0, 0.1])
-    assert "no plain perceptron" in simulation.backend
+    assert "no plain perceptron: `GRUCell` is not a linear layer" in simulation.backend
     with pytest.raises(ModelError, match="cannot be simulated natively: the network `GRUCell`"):
         sciml.simulate(system, [0.0, 0.1], backend="native")
     assert sciml.simulate(sciml.models.lorenz(), [0.0, 0.1]).backend == "native"
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([nn.Linear(1, 3), nn.Softplus(threshold=5.0), nn.Linear(3, 1)], "`Softplus(beta=1.0, threshold=5.0)`"),
+        ([nn.Linear(1, 3), nn.GELU(approximate="tanh"), nn.Linear(3, 1)], "is not the standard activation"),
+        ([nn.Tanh(), nn.Linear(1, 1)], "no plain perceptron: `Tanh`"),
+        ([nn.Linear(1, 3), nn.Tanh(), nn.Sigmoid(), nn.Linear(3, 1)], "no plain perceptron: `Sigmoid`"),
+        ([nn.Linear(1, 1, bias=False)], "no plain perceptron: `Linear`"),
+        ([], "has no linear layer"),
+        ([nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2), nn.Linear(2, 1), nn.Softplus()], None),
+    ],
+)
+def test_a_network_is_native_if_it_is_a_chain_of_linear_layers_and_known_activations(layers, reason):
+    system = System({x: f(x)}, learned={f: nn.Sequential(*layers).double()}, initial={x: 1})
+    backend = sciml.simulate(system, [0.0, 0.1]).backend
+    assert backend == "native" if reason is None else reason in backend
 
 
 def test_a_simulation_keeps_the_weights_it_was_made_with():

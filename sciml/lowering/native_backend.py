@@ -7,7 +7,7 @@ derivatives, every network call through its generated backward function.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import sympy as sp
@@ -308,7 +308,7 @@ def _local(text: str) -> str:
 
 def native_model(
     programs: Mapping[str, Program],
-    networks: Sequence[tuple[tuple[int, ...], str]],
+    networks: Sequence[tuple[tuple[int, ...], tuple[str, ...]]],
     free: int,
     reverse: Collection[str] = ("field", "observables", "initial"),
 ) -> Model:
@@ -317,7 +317,7 @@ def native_model(
     Args:
         programs: `field`, `observables`, `initial` and, for stiff methods, `jacobian` -> Program; all with the same
             parameters and networks.
-        networks: Widths, from input to output, and activation of each network.
+        networks: Widths, from input to output, and activations, one per layer, of each network.
         free: Number of free initial values of one trajectory.
         reverse: Which routines get their reverse pass; a simulation does without any and compiles faster, and the
             gradient through a linearly implicit method needs that of the `jacobian`, too.
@@ -327,13 +327,13 @@ def native_model(
     """
     scalars = programs["field"].parameters
     perceptrons, start = [], scalars
-    for k, (widths, activation) in enumerate(networks):
-        perceptrons.append(Perceptron(f"network{k}", widths, activation, start, 0))
+    for k, (widths, activations) in enumerate(networks):
+        perceptrons.append(Perceptron(f"network{k}", widths, activations, start, 0))
         start += perceptrons[-1].parameters
     parameters, copies = start, aligned(start)
     placed = []
     for network in perceptrons:
-        placed.append(Perceptron(network.name, network.widths, network.activation, network.weights, copies))
+        placed.append(replace(network, copies=copies))
         copies += aligned(network.scratch)
     routines = {role: _Routine(role, program, placed, role in reverse) for role, program in programs.items()}
     parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]

@@ -43,6 +43,9 @@ ACTIVATION_MODULES: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
 }
 
+STANDARD = {"approximate": "none", "beta": 1.0, "threshold": 20.0}
+"""Settings of torch's activations with which they are those of the same name."""
+
 
 def build_network(mlp: MLP, inputs: int, outputs: int, seed: int) -> nn.Sequential:
     r"""The torch module of a declared MLP, in float64.
@@ -110,8 +113,8 @@ def derivative(network: Callable[[Tensor], Tensor], indices: tuple[int, ...], x:
     return torch.func.jvp(inner, (x,), (direction,))[1]
 
 
-def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], str]]:
-    """Widths and activation of every network.
+def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
+    """Widths of every network, and the activation behind each of its linear layers.
 
     Raises:
         ModelError: A torch module that is not a plain perceptron in float64.
@@ -119,21 +122,31 @@ def architectures(networks: Iterable[nn.Module]) -> list[tuple[tuple[int, ...], 
     return [_architecture(network) for network in networks]
 
 
-def _architecture(network: nn.Module) -> tuple[tuple[int, ...], str]:
-    layers = list(network) if isinstance(network, nn.Sequential) else [network]
-    linear, activations = layers[::2], layers[1::2]
+def _architecture(network: nn.Module) -> tuple[tuple[int, ...], tuple[str, ...]]:
     names = {type(make()): name for name, make in ACTIVATION_MODULES.items()}
-    plain = all(type(layer) is nn.Linear and layer.bias is not None for layer in linear)
-    kinds = {getattr(layer, "name", None) or names.get(type(layer)) for layer in activations}
-    if not plain or len(layers) % 2 == 0 or len(kinds) > 1 or None in kinds:
-        raise ModelError(
-            f"the network `{type(network).__name__}` is no plain perceptron of linear layers and one activation"
-        )
-    approximate = any(getattr(layer, "approximate", "none") != "none" for layer in activations)
-    softened = any(getattr(layer, "beta", 1.0) != 1.0 for layer in activations)
-    if approximate or softened or any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):
-        raise ModelError(f"the network `{type(network).__name__}` is not float64 on the CPU with standard activations")
-    widths = (linear[0].in_features, *(layer.out_features for layer in linear))
+    linear: list[nn.Linear] = []
+    activations: list[str] = []
+    for layer in network if isinstance(network, nn.Sequential) else [network]:
+        name = getattr(layer, "name", None) or names.get(type(layer))
+        if type(layer) is nn.Linear and layer.bias is not None:
+            activations += ["identity"] * (len(linear) - len(activations))
+            linear.append(layer)
+        elif name is not None and len(activations) < len(linear):
+            activations.append(name)
+        else:
+            raise ModelError(
+                f"the network `{type(network).__name__}` is no plain perceptron: `{type(layer).__name__}` is not a linear"
+                " layer with a bias or a known activation behind one"
+            )
+        if any(getattr(layer, setting, usual) != usual for setting, usual in STANDARD.items()):
+            raise ModelError(
+                f"the network `{type(network).__name__}` has `{layer}`, which is not the standard activation"
+            )
+    if not linear:
+        raise ModelError(f"the network `{type(network).__name__}` has no linear layer")
+    activations += ["identity"] * (len(linear) - len(activations))
+    if any(p.dtype.itemsize != 8 or p.device.type != "cpu" for p in network.parameters()):
+        raise ModelError(f"the network `{type(network).__name__}` is not float64 on the CPU")
     if any(a.out_features != b.in_features for a, b in pairwise(linear)):
         raise ModelError(f"the network `{type(network).__name__}` has layers that do not fit")
-    return widths, kinds.pop() if kinds else "identity"
+    return (linear[0].in_features, *(layer.out_features for layer in linear)), tuple(activations)

@@ -72,7 +72,7 @@ class Jet:
         for depth, width in enumerate(self.network.widths):
             table = {}
             for index in self.indices:
-                for kind in ("h", "g") if depth in (0, len(self.network.widths) - 1) else ("z", "h", "g"):
+                for kind in ("h", "g") if depth == 0 or self.network.layers[depth - 1].linear else ("z", "h", "g"):
                     table[kind, index] = end
                     end += aligned(width)
             tables.append(table)
@@ -99,7 +99,14 @@ class Jet:
 
     def source(self) -> str:
         """`NAME_forward(p, tape, row)`, `NAME_backward(p, tape, row)` and `NAME_weights(tapes, rows, width, row, gp)`."""
-        parts = [self._activate(), self._forward(), self._pull(), self._backward(), self._weights()]
+        names = sorted(set(self.network.activations) - {"identity"})
+        parts = [
+            *map(self._activate, names),
+            self._forward(),
+            *map(self._pull, names),
+            self._backward(),
+            self._weights(),
+        ]
         return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
     def _names(self, kind: str) -> list[str]:
@@ -110,16 +117,13 @@ class Jet:
         table = self.places[depth]
         return ", ".join(f"at(tape, row + {table[kind, index]})" for index in self.indices)
 
-    @property
-    def _activation(self):
-        return ACTIVATIONS[self.network.activation]
-
-    def _activate(self) -> Iterator[str]:
+    def _activate(self, name: str) -> Iterator[str]:
+        activation = ACTIVATIONS[name]
         arguments = ", ".join([*self._names("z"), *self._names("h"), "count"])
-        yield from ("@device", f"def {self.name}_activate({arguments}):", "    for m in range(count):")
-        yield f"        value = {self._activation.value}(z[m])"
-        yield f"        slope = {self._activation.slope}(z[m], value)"
-        yield f"        bend = {self._activation.curvature}(z[m], value)"
+        yield from ("@device", f"def {self.name}_activate_{name}({arguments}):", "    for m in range(count):")
+        yield f"        value = {activation.value}(z[m])"
+        yield f"        slope = {activation.slope}(z[m], value)"
+        yield f"        bend = {activation.curvature}(z[m], value)"
         yield "        h[m] = value"
         for index in self.indices:
             if len(index) == 1:
@@ -136,27 +140,27 @@ class Jet:
             for i in range(widths[0]):
                 yield f"    tape[row + {place + i}] = {float(index == (i,))}"
         for depth, layer in enumerate(layers, start=1):
-            last = depth == len(layers)
             for index in self.indices:
-                x, y = self.places[depth - 1]["h", index], self.places[depth]["h" if last else "z", index]
+                x, y = self.places[depth - 1]["h", index], self.places[depth]["h" if layer.linear else "z", index]
                 bias = "None" if index else f"at(p, {layer.bias})"
                 sizes = f"{layer.inputs}, {layer.outputs}"
                 yield f"    multiply(at(p, {layer.transposed}), at(tape, row + {x}), {bias}, at(tape, row + {y}), {sizes})"
-            if not last:
+            if not layer.linear:
                 pointers = f"{self._pointers(depth, 'z')}, {self._pointers(depth, 'h')}"
-                yield f"    {self.name}_activate({pointers}, {layer.outputs})"
+                yield f"    {self.name}_activate_{self.network.activations[depth - 1]}({pointers}, {layer.outputs})"
 
-    def _pull(self) -> Iterator[str]:
+    def _pull(self, name: str) -> Iterator[str]:
+        activation = ACTIVATIONS[name]
         arguments = ", ".join([*self._names("z"), "h", *self._names("g"), "count"])
         second = [index for index in self.indices if len(index) == 2]
-        yield from ("@device", f"def {self.name}_third(x, h):", f"    return {THIRD[self.network.activation]}", "", "")
-        yield from ("@device", f"def {self.name}_pull({arguments}):", "    for m in range(count):")
-        yield f"        slope = {self._activation.slope}(z[m], h[m])"
-        yield f"        bend = {self._activation.curvature}(z[m], h[m])"
+        yield from ("@device", f"def {self.name}_third_{name}(x, h):", f"    return {THIRD[name]}", "", "")
+        yield from ("@device", f"def {self.name}_pull_{name}({arguments}):", "    for m in range(count):")
+        yield f"        slope = {activation.slope}(z[m], h[m])"
+        yield f"        bend = {activation.curvature}(z[m], h[m])"
         value = ["slope * g[m]"]
         value += [f"bend * z_{i[0]}[m] * g_{i[0]}[m]" for i in self.indices if len(i) == 1]
         if second:
-            yield f"        third = {self.name}_third(z[m], h[m])"
+            yield f"        third = {self.name}_third_{name}(z[m], h[m])"
             value += [f"(third * z_{i}[m] * z_{j}[m] + bend * z_{i}_{j}[m]) * g_{i}_{j}[m]" for i, j in second]
         yield f"        g[m] = {' + '.join(value)}"
         for index in self.indices:
@@ -176,14 +180,14 @@ class Jet:
         yield from ("@device", f"def {self.name}_backward(p, tape, row):")
         for depth in range(len(layers), 0, -1):
             layer = layers[depth - 1]
+            if not layer.linear:
+                h = f"at(tape, row + {self.places[depth]['h', ()]})"
+                pointers = f"{self._pointers(depth, 'z')}, {h}, {self._pointers(depth, 'g')}"
+                yield f"    {self.name}_pull_{self.network.activations[depth - 1]}({pointers}, {layer.outputs})"
             for index in self.indices:
                 x, y = self.places[depth]["g", index], self.places[depth - 1]["g", index]
                 sizes = f"{layer.outputs}, {layer.inputs}"
                 yield f"    multiply(at(p, {layer.plain}), at(tape, row + {x}), None, at(tape, row + {y}), {sizes})"
-            if depth > 1:
-                h = f"at(tape, row + {self.places[depth - 1]['h', ()]})"
-                pointers = f"{self._pointers(depth - 1, 'z')}, {h}, {self._pointers(depth - 1, 'g')}"
-                yield f"    {self.name}_pull({pointers}, {layer.inputs})"
 
     def _weights(self) -> Iterator[str]:
         yield from ("@device", f"def {self.name}_weights(tapes, rows, width, row, gp):")

@@ -1,9 +1,9 @@
 r"""Source code of multilayer perceptrons with literal sizes: forward, input gradient, weight gradient.
 
-A network of layer widths :math:`n_0, \dots, n_L` computes :math:`h_l = \sigma(W_l h_{l-1} + b_l)`, the last layer
-without :math:`\sigma`. Its weights lie in the flat vector in torch's order: weight as (out, in), then bias, layer
+A network of layer widths :math:`n_0, \dots, n_L` computes :math:`h_l = \sigma_l(W_l h_{l-1} + b_l)`, as a rule with the
+identity in the last layer. Its weights lie in the flat vector in torch's order: weight as (out, in), then bias, layer
 after layer. One evaluation owns a section of the tape, which holds the inputs, the layers' outputs (before and after
-:math:`\sigma` where its derivative needs both) and the cotangents of all these.
+:math:`\sigma_l` where its derivative needs both) and the cotangents of all these.
 
 A product runs over rows of the matrix that it multiplies, so forward and backward want it in two layouts; and loads
 that cross a cache line cost double. `prepare` therefore copies each matrix once per loss, transposed and plain, to
@@ -41,6 +41,11 @@ class Layer:
     cotangent: int
     source_cotangent: int
 
+    @property
+    def linear(self) -> bool:
+        """Whether there is nothing behind the product."""
+        return self.activation == ACTIVATIONS["identity"]
+
 
 @dataclass(frozen=True)
 class Perceptron:
@@ -49,14 +54,14 @@ class Perceptron:
     Args:
         name: Prefix of the generated functions.
         widths: Numbers of units from the input to the output.
-        activation: One of `ACTIVATIONS`; the last layer has none.
+        activations: One of `ACTIVATIONS` for each layer; "identity" is none.
         weights: Where the weights start in `p`.
         copies: Where the copies that `prepare` makes start in `p`: behind all parameters, at a multiple of 8.
     """
 
     name: str
     widths: tuple[int, ...]
-    activation: str
+    activations: tuple[str, ...]
     weights: int
     copies: int
 
@@ -73,9 +78,7 @@ class Perceptron:
     @property
     def tape(self) -> int:
         """Length of the tape section."""
-        kept = 2 if ACTIVATIONS[self.activation].keeps_input else 1
-        hidden = sum(map(aligned, self.widths[1:-1]))
-        return 2 * (aligned(self.widths[0]) + aligned(self.widths[-1])) + (kept + 1) * hidden
+        return self.layers[-1].cotangent + aligned(self.widths[-1])
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -84,8 +87,7 @@ class Perceptron:
         weight, copy, source, end = self.weights, self.copies, 0, 2 * aligned(self.widths[0])
         source_cotangent = aligned(self.widths[0])
         for i, (n, m) in enumerate(zip(self.widths, self.widths[1:])):
-            last = i == len(self.widths) - 2
-            activation = ACTIVATIONS["identity" if last else self.activation]
+            activation = ACTIVATIONS[self.activations[i]]
             raw = end
             output = raw + activation.keeps_input * aligned(m)
             cotangent = output + aligned(m)
@@ -138,24 +140,24 @@ class Perceptron:
             matrix, x = f"at(p, {layer.transposed})", f"at(tape, row + {layer.source})"
             bias, y = f"at(p, {layer.bias})", f"at(tape, row + {layer.raw})"
             yield f"    multiply({matrix}, {x}, {bias}, {y}, {layer.inputs}, {layer.outputs})"
-            if layer.activation != ACTIVATIONS["identity"]:
+            if not layer.linear:
                 value = f"{layer.activation.value}(tape[row + {layer.raw} + m])"
                 yield f"    for m in range({layer.outputs}):"
                 yield f"        tape[row + {layer.output} + m] = {value}"
 
     def _backward(self) -> Iterator[str]:
         # A function of its own, with a count: a short loop of literal length is unrolled and then not vectorized.
-        slope = ACTIVATIONS[self.activation].slope
-        yield from ("@device", f"def {self.name}_slope(x, h, g, count):", "    for m in range(count):")
-        yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
+        for slope in sorted({layer.activation.slope for layer in self.layers if not layer.linear}):
+            yield from ("@device", f"def {self.name}_{slope}(x, h, g, count):", "    for m in range(count):")
+            yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
         yield from ("@device", f"def {self.name}_backward(p, tape, row):")
-        for layer, below in reversed(list(zip(self.layers, (None, *self.layers)))):
-            matrix, x = f"at(p, {layer.plain})", f"at(tape, row + {layer.cotangent})"
+        for layer in reversed(self.layers):
+            matrix, g = f"at(p, {layer.plain})", f"at(tape, row + {layer.cotangent})"
+            if not layer.linear:
+                x, h = f"at(tape, row + {layer.raw})", f"at(tape, row + {layer.output})"
+                yield f"    {self.name}_{layer.activation.slope}({x}, {h}, {g}, {layer.outputs})"
             y = f"at(tape, row + {layer.source_cotangent})"
-            yield f"    multiply({matrix}, {x}, None, {y}, {layer.outputs}, {layer.inputs})"
-            if below is not None and below.activation != ACTIVATIONS["identity"]:
-                x, h = f"at(tape, row + {below.raw})", f"at(tape, row + {below.output})"
-                yield f"    {self.name}_slope({x}, {h}, {y}, {below.outputs})"
+            yield f"    multiply({matrix}, {g}, None, {y}, {layer.outputs}, {layer.inputs})"
 
     def _weights(self) -> Iterator[str]:
         yield from ("@device", f"def {self.name}_weights(tapes, rows, width, row, gp):")
