@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sciml.lowering.vector_field import compile
-from sciml.simulation import simulate
+from sciml.simulation import along, simulate
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.system import System
 
@@ -99,6 +99,28 @@ def test_gradients_of_the_right_hand_side_match_the_symbolic_jacobian(system, se
     values |= {symbol: parameter.value for symbol, parameter in system.parameters.items()}
     expected = np.array(system.jacobian().subs(values).evalf().tolist(), dtype=float)
     assert jacobian == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(systems(), formulas(depth=2), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_time_derivatives_match_finite_differences_along_the_flow(system, formula, seed):
+    if system.learned:
+        # One that holds the learned function, too: its derivative is the network's.
+        formula = formula + next(iter(system.calls(NETWORK)))
+    # Bounded rates: the finite differences see a flow whose scale of time is one.
+    system = System({x: sp.tanh(e) for x, e in system.equations.items()}, system.parameters, system.learned)
+    names = {f"g{k}": system.time_derivative(formula, order=k) for k in range(3)}
+    field = compile(system.with_observed(names), seed=seed)
+    y = torch.as_tensor(np.random.default_rng(seed).uniform(-1.0, 1.0, 3))
+    t, h = 0.4, 1e-4
+    with torch.no_grad():
+        # The slope of the flow's own parabola y + h f + h² f'/2, exact at the midpoint to third order in h.
+        ahead = [y + s * field(t + s / 2, y + s / 2 * field(t, y)) for s in (-h, h)]
+    values = along(field, np.array([t - h, t, t + h]), torch.stack([ahead[0], y, ahead[1]]).numpy())
+    scale = 1 + max(np.abs(values[name]).max() for name in names)
+    for k in range(2):
+        before, after = values[f"g{k}"][[0, 2]]
+        assert (after - before) / (2 * h) == pytest.approx(values[f"g{k + 1}"][1], abs=1e-4 * scale, rel=1e-4)
 
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=8).filter(

@@ -424,6 +424,30 @@ def test_time_derivatives_follow_the_equations():
     assert system.time_derivative(x, order=0) == x
 
 
+def test_time_derivatives_see_through_observables():
+    E = sp.Symbol("E", real=True)
+    system = System({x: v, v: -x}, observed={E: x**2 + v}, parameters={k: 1.0})
+    assert sp.expand(system.time_derivative(k * E)) == 2 * k * x * v - k * x
+
+
+@pytest.mark.parametrize(
+    ("expression", "order", "message"),
+    [
+        (x, -1, "`order=-1` of a time derivative must be a whole number from 0"),
+        (x, 1.5, "`order=1.5` of a time derivative must be a whole number from 0"),
+        (x, True, "`order=True` of a time derivative must be a whole number from 0"),
+        (k * x, 1, "`k` in the expression to differentiate is neither a state nor a parameter"),
+        (sp.Function("g")(x), 1, r"`g\(x\)` in the expression to differentiate is an unknown function"),
+        ("x", 1, "the expression to differentiate is 'x': write it as a SymPy expression"),
+    ],
+)
+def test_what_cannot_be_differentiated_along_the_equations_is_named(expression, order, message):
+    system = System({x: v, v: -x})
+    assert system.time_derivative(x, 1) == v
+    with pytest.raises(ModelError, match=message):
+        system.time_derivative(expression, order)
+
+
 def test_energy_is_conserved_along_hamiltonian_equations_symbolically():
     energy = v**2 / 2 + f(x)
     system = System({x: v, v: -f(x).diff(x)}, learned={f: MLP()})

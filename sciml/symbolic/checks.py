@@ -153,8 +153,7 @@ def check(system: System) -> None:
     """Raise a ModelError for the first thing in the System that cannot be meant."""
     _check_names(system)
     for where, formula in _formulas(system):
-        _check_symbols(system, where, formula)
-        _check_functions(system, where, formula)
+        check_formula(system, where, formula)
     for state, value in system.initial.items():
         if not isinstance(value, Parameter) and value.free_symbols - set(system.parameters):
             wrong = sorted(map(str, value.free_symbols - set(system.parameters)))[0]
@@ -163,6 +162,12 @@ def check(system: System) -> None:
                 f"expression of parameters, or a `Parameter`.{suggestion(wrong, system.parameters)}"
             )
     _check_learned(system)
+
+
+def check_formula(system: System, where: str, formula: sp.Expr) -> None:
+    """Raise a ModelError for a symbol or function in a formula that the System does not know."""
+    _check_symbols(system, where, formula)
+    _check_functions(system, where, formula)
 
 
 def _check_names(system: System) -> None:

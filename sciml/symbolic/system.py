@@ -182,13 +182,30 @@ class System:
         return sp.Matrix([[rhs.diff(x) for x in self.states] for rhs in self.equations.values()])
 
     def time_derivative(self, expression: sp.Expr, order: int = 1) -> sp.Expr:
-        r"""Derivative of an observable along the equations, :math:`\dot g = g_t + \sum_i g_{x_i} f_i`.
+        r"""Derivative of an expression along the equations (its Lie derivative), learned functions included.
+
+        .. math:: \dot g = \frac{\partial g}{\partial t} + \sum_i \frac{\partial g}{\partial x_i} f_i(t, x)
+
+        Second derivatives are derivatives of the first, and so on. Learned functions of states become derivatives of
+        these functions, which are computed exactly. Between two resets of an event, the equations hold.
 
         Args:
-            expression: Expression of states, parameters and time; learned functions may occur.
-            order: How often to differentiate.
+            expression: Expression of states, observables, parameters and time; learned functions may occur.
+            order: How often to differentiate, a whole number from 0.
+
+        Raises:
+            ModelError: The order is no such number, or a symbol or function in the expression is not the system's.
+
+        Example:
+            >>> x, v = sp.symbols("x v", real=True)
+            >>> System({x: v, v: -x}).time_derivative(x * v)
+            v**2 - x**2
         """
-        result = sp.sympify(expression)
+        if not isinstance(order, int) or isinstance(order, bool) or order < 0:
+            raise ModelError(f"`order={order!r}` of a time derivative must be a whole number from 0: 1, 2, …")
+        where = "the expression to differentiate"
+        result = checks.expression(expression, where).subs(self.observed)
+        checks.check_formula(self, where, result)
         for _ in range(order):
             along = sum(result.diff(x) * rhs for x, rhs in self.equations.items())
             result = result.diff(self.time) + along
