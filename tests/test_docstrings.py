@@ -10,7 +10,7 @@ import sciml
 
 PACKAGES = (
     *("symbolic", "lowering", "solvers", "native", "measurement"),
-    *("fitting", "discovery", "export", "models", "datasets", "dropin"),
+    *("fitting", "discovery", "export", "models", "models.binary_black_hole", "datasets", "dropin"),
 )
 
 
