@@ -3,10 +3,13 @@
 from . import binary_black_hole
 from .bouncing_ball import bouncing_ball
 from .damped_oscillator import damped_oscillator
+from .henon import henon
 from .kepler import kepler
+from .logistic_map import logistic_map
 from .lorenz import lorenz
 from .lotka_volterra import lotka_volterra
 from .pendulum import hamiltonian_pendulum, pendulum
+from .rossler import rossler
 from .sir import sir
 from .van_der_pol import van_der_pol
 
@@ -15,10 +18,13 @@ __all__ = [
     "bouncing_ball",
     "damped_oscillator",
     "hamiltonian_pendulum",
+    "henon",
     "kepler",
+    "logistic_map",
     "lorenz",
     "lotka_volterra",
     "pendulum",
+    "rossler",
     "sir",
     "van_der_pol",
 ]

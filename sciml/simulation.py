@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 
 from sciml.errors import DataError, ModelError, SolveError, quoted
+from sciml.iteration import iterate
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
@@ -174,8 +175,11 @@ def simulate(
     if backend not in ("auto", "native", "torch"):
         raise ModelError(f"backend {backend!r} is not known: use 'auto', 'native' or 'torch'.")
     p, y0 = _values(field, initial or {}, parameters or {})
-    settings = Settings(solver or Tsit5(), Tolerance(rtol, atol), None, max_steps, None)
     times = _times(ts)
+    if field.discrete:
+        states, status = iterate(field.at(torch.as_tensor(p)), torch.as_tensor(y0), times, solver, throw)
+        return Simulation(field, times, states, status, "torch (maps are iterated)", p)
+    settings = Settings(solver or Tsit5(), Tolerance(rtol, atol), None, max_steps, None)
     reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
     occurrences = None
     if not np.isfinite(y0).all():

@@ -28,7 +28,8 @@ def latex(system: System, digits: int | None = 3) -> str:
     def text(expression: sp.Expr) -> str:
         return sp.latex(with_values(system, expression, digits), symbol_names=names, mul_symbol=r"\, ")
 
-    rows = [rf"\dot{{{names[x]}}} &= {text(rhs)}" for x, rhs in system.equations.items()]
+    arrow = r"{} &\mapsto {}" if system.discrete else r"\dot{{{}}} &= {}"
+    rows = [arrow.format(names[x], text(rhs)) for x, rhs in system.equations.items()]
     rows += [rf"{names[x]} &= {text(value)}" for x, value in system.observed.items()]
     for event in system.events:
         after = ", ".join(rf"{names[x]} \mapsto {text(value)}" for x, value in (event.reset or {}).items())

@@ -112,6 +112,8 @@ def _quoted(names) -> str:
 
 
 def _check(system: System) -> None:
+    if system.discrete:
+        raise ModelError("the System is a map (`discrete=True`); the exported module holds differential equations.")
     if system.noise:
         raise ModelError(f"{quoted(system.noise)} has a diffusion term, which the exported module cannot hold.")
     if system.events:

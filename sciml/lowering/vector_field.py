@@ -28,7 +28,7 @@ from sciml.symbolic.system import System
 
 
 class VectorField(nn.Module):
-    r"""The right-hand side :math:`\dot y = f(t, y)` of a System, batched and differentiable.
+    r"""The right-hand side :math:`\dot y = f(t, y)` of a System (of a map its next state), batched and differentiable.
 
     `field(t, y)` takes `y` of shape (..., states) and `t` as a number, a scalar tensor, or a tensor that broadcasts
     against `y`. Parameters of the System are the vector `field.p`; each learned group has a module in
@@ -39,6 +39,7 @@ class VectorField(nn.Module):
         p: Values of all parameters, in the System's order.
         networks: One module per entry of `system.learned`.
         names: Names of the states.
+        discrete: Whether it gives next states instead of rates.
         momenta: Which states a splitting method treats as momenta; None where the equations do not separate.
         initial: Initial state (states) from the System's values; raises where one is missing.
     """
@@ -55,6 +56,7 @@ class VectorField(nn.Module):
             for k, (group, network) in enumerate(system.learned.items())
         )
         self.names = tuple(map(str, system.states))
+        self.discrete = system.discrete
         self.momenta = momenta(system)
         self.program = lower(system, system.equations.values())
         self._function = torch_function(self.program)
@@ -184,6 +186,7 @@ class FieldAt:
     def __init__(self, field: VectorField, p: Float[Tensor, "... parameter"]):
         self.field, self.p = field, p
         self.names, self.momenta, self.events = field.names, field.momenta, field.events_at(p)
+        self.discrete = field.discrete
 
     def __call__(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
         return self.field(t, y, self.p)

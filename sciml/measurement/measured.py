@@ -49,6 +49,8 @@ class Measured:
     def __post_init__(self):
         if not isinstance(self.system, System):
             raise ModelError(f"a Problem starts from a System, not from `{type(self.system).__name__}`.")
+        if self.system.discrete:
+            raise ModelError("the System is a map (`discrete=True`): maps are not fitted yet.")
         if self.system.noise:
             raise ModelError(
                 f"{quoted(self.system.noise)} has a diffusion term: stochastic systems are not fitted yet."

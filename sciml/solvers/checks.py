@@ -118,6 +118,10 @@ class CheckedField:
     def __init__(self, field: Field, y0: Tensor) -> None:
         if not callable(field):
             raise ModelError(f"`field` is of type `{type(field).__name__}`. Expected a callable `field(t, y)`.")
+        if getattr(field, "discrete", False):
+            raise ModelError(
+                "`field` is a map, from one step to the next, not a rate. Use `sciml.simulate(system, range(n))`."
+            )
         self.field, self.shape, self.dtype, self.device = field, y0.shape, y0.dtype, y0.device
         self.jacobian, self.momenta = getattr(field, "jacobian", None), getattr(field, "momenta", None)
         self.names, self.explain = getattr(field, "names", None), getattr(field, "explain", None)

@@ -152,6 +152,8 @@ def lookup(name: Any, known: Iterable[Any], role: str) -> Any:
 def check(system: System) -> None:
     """Raise a ModelError for the first thing in the System that cannot be meant."""
     _check_names(system)
+    if system.discrete and system.events:
+        raise ModelError("a map (`discrete=True`) has no events: nothing happens between its steps.")
     for where, formula in _formulas(system):
         check_formula(system, where, formula)
     for state, value in system.initial.items():

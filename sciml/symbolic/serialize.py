@@ -235,6 +235,7 @@ def encode_system(system: System) -> tuple[dict[str, Any], dict[str, np.ndarray]
         "observed": [[encode(x), encode(value)] for x, value in system.observed.items()],
         "noise": [[encode(x), encode(value)] for x, value in system.noise.items()],
         "events": [_encode_event(event) for event in system.events],
+        "discrete": system.discrete,
     }
     return tree, arrays
 
@@ -309,6 +310,7 @@ def decode_system(
             noise=pairs["noise"],
             time=decoder.decode(tree["time"]),
             events=tuple(_decode_event(event, decoder) for event in tree["events"]),
+            discrete=bool(tree["discrete"]),
         )
     except DataError:
         raise

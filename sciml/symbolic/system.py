@@ -19,8 +19,10 @@ from sciml.symbolic.declarations import Parameter
 class System:
     r"""Ordinary differential equations :math:`\dot x = f(t, x; p)` in plain SymPy, unknown functions included.
 
+    With `discrete=True` it is the map :math:`x_{n+1} = f(n, x_n; p)`.
+
     Args:
-        equations: State symbol -> right-hand side of its first-order equation.
+        equations: State symbol -> right-hand side of its first-order equation, or its next value.
         parameters: Symbol -> `Parameter` (to be fitted) or plain number (known).
         learned: Undefined function, or tuple of functions that share one network -> `MLP(...)` or any
             `torch.nn.Module` that maps `(..., arguments)` to `(..., functions)`.
@@ -31,6 +33,8 @@ class System:
         time: The symbol of time. An undeclared symbol called `t` is taken by itself.
         events: `Event(condition, ...)`: where an expression passes through zero the trajectory ends, or states are
             reset by `reset={state: expression}`.
+        discrete: Whether the equations give the next state instead of the rate. Maps can be simulated and analyzed
+            (`sciml.dynamics`), not fitted.
 
     Raises:
         ModelError: Unknown or misspelt symbols, undefined functions nobody says how to learn, states that are not
@@ -53,6 +57,7 @@ class System:
     noise: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
     time: sp.Symbol | None = None
     events: Sequence[Event] = ()
+    discrete: bool = False
     report: Any = field(default=None, compare=False, repr=False)
     """Where this System came from, when `discover` made it: the ranked candidates."""
 
@@ -201,6 +206,8 @@ class System:
             >>> System({x: v, v: -x}).time_derivative(x * v)
             v**2 - x**2
         """
+        if self.discrete:
+            raise ModelError("a map has no time derivative: `discrete=True` takes the state from one step to the next.")
         if not isinstance(order, int) or isinstance(order, bool) or order < 0:
             raise ModelError(f"`order={order!r}` of a time derivative must be a whole number from 0: 1, 2, …")
         where = "the expression to differentiate"
@@ -268,11 +275,13 @@ class System:
         return cls(states, time=time, **mechanics.declarations_to_symbols(declarations, coordinates, time))
 
     def __repr__(self) -> str:
-        return "System(" + ", ".join(f"{x}' = {rhs}" for x, rhs in self.equations.items()) + ")"
+        sign = " ->" if self.discrete else "' ="
+        return "System(" + ", ".join(f"{x}{sign} {rhs}" for x, rhs in self.equations.items()) + ")"
 
     def _repr_latex_(self) -> str:
         """The equations, as a notebook shows them."""
-        rows = [rf"\dot{{{sp.latex(x)}}} &= {sp.latex(rhs)}" for x, rhs in self.equations.items()]
+        arrow = r"{} &\mapsto {}" if self.discrete else r"\dot{{{}}} &= {}"
+        rows = [arrow.format(sp.latex(x), sp.latex(rhs)) for x, rhs in self.equations.items()]
         rows += [rf"{sp.latex(name)} &= {sp.latex(value)}" for name, value in self.observed.items()]
         for event in self.events:
             after = ", ".join(rf"{sp.latex(x)} \mapsto {sp.latex(e)}" for x, e in (event.reset or {}).items())
