@@ -17,6 +17,7 @@ from sciml.measurement.measured import Measured
 from sciml.measurement.native_evaluator import NativeEvaluator, compiled
 from sciml.measurement.shots import cut
 from sciml.measurement.torch_evaluator import TorchEvaluator
+from sciml.native.scorer import Scorer
 from sciml.solvers import Rodas5P
 from sciml.symbolic.declarations import MLP, Parameter
 
@@ -83,6 +84,19 @@ class Loss:
             return None
         numbers = self.physical(np.zeros(len(self.coordinates)))
         return NativeEvaluator(self.problem, self.shots, self._model, self.coordinates, self._places(), numbers)
+
+    def scorer(self, limits: float = np.inf) -> Scorer:
+        """Descents by scoring (Gauss-Newton for any likelihood) over some of the coordinates, natively.
+
+        Args:
+            limits: Largest size of a prediction, in units of the largest measurement of its column.
+
+        Raises:
+            ModelError: The loss is not computed natively.
+        """
+        if self._native is None:
+            raise ModelError(f"forward sensitivities are native only, and this problem is computed by {self.engine}.")
+        return self._native.scorer(limits)
 
     def prepare(self) -> None:
         """Compile the model, and on a new machine the kernels, before they are needed."""

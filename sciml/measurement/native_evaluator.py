@@ -18,6 +18,7 @@ from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
 from sciml.native.model import Model
+from sciml.native.scorer import Priors, Scorer
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.simulation import NATIVE
@@ -97,7 +98,7 @@ class NativeEvaluator:
         numbers: tuple[np.ndarray, np.ndarray, np.ndarray],
     ):
         states = len(problem.system.states)
-        self._problem, self._model = problem, model
+        self._problem, self._model, self._all = problem, model, coordinates
         free = self._coordinates(coordinates, places)
         trajectories = [
             native.Shot(
@@ -139,6 +140,26 @@ class NativeEvaluator:
         integrator = Integrator(self._model, problem.solver.tableau, problem.rtol, problem.atol)
         found = integrator(p, start, times, inputs=np.ones(1))
         return None if found.status.any() else found.states[0]
+
+    def scorer(self, limits: float = np.inf) -> Scorer:
+        """Descents by scoring over some of the coordinates; free noise levels without a prior are profiled.
+
+        Args:
+            limits: Largest size of a prediction, in units of the largest measurement of its column.
+        """
+        coordinates, problem = self._all, self._problem
+        if isinstance(problem.solver, Rodas5P):
+            raise ModelError("`Rodas5P()` has no forward sensitivities: use `Kvaerno5()` in its place.")
+        free = {place: k for k, place in enumerate(self._loss.places)}
+        symbols = {x: free.get(i, -1) for i, x in enumerate(problem.system.parameters)}
+        noise = [symbols.get(problem.likelihoods[column].scale, -1) for column in problem.columns]
+        noise = [k if k >= 0 and coordinates.prior[k] == Prior.NONE else -1 for k in noise]
+        most = [
+            max(np.nanmax(np.abs(e.column(c))) for e in problem.experiments if e.measures(c)) for c in problem.columns
+        ]
+        bounds = np.concatenate([limits * np.array(most), np.full(len(most), np.inf)])
+        priors = Priors(coordinates.prior, coordinates.center, coordinates.precision)
+        return Scorer(self._loss, priors, noise, bounds)
 
     def _coordinates(self, coordinates: Coordinates, places: np.ndarray) -> native.Coordinates:
         """Transforms and those priors that are Gaussian in the free coordinates; NumPy adds the others."""

@@ -106,3 +106,20 @@ def misfit(code, z, m, s, c):
     if code == POISSON:
         return poisson(z, m, s, c)
     return negative_binomial(z, m, s, c)
+
+
+@device
+def information(code, z, m, s, c):
+    """Expected (Fisher) information of one measurement on its mean and on its scale: what Gauss-Newton steps divide by.
+
+    Of the negative binomial's scale, which has no closed form, it is the square of the slope.
+    """
+    if code == NORMAL:
+        return 1.0 / (s * s), 2.0 / (s * s)
+    if code == LOGNORMAL:
+        return 1.0 / (s * s * m * m), 2.0 / (s * s)
+    if code == STUDENT_T:
+        return (c + 1.0) / ((c + 3.0) * s * s), 2.0 * c / ((c + 3.0) * s * s)
+    if code == POISSON:
+        return 1.0 / m, 0.0
+    return 1.0 / (m + m * m / s), negative_binomial(z, m, s, c)[2] ** 2

@@ -155,7 +155,11 @@ class Loss:
         self.task.attach("numbers", np.concatenate([numbers[: model.parameters], scratch, numbers[model.parameters :]]))
         places = np.asarray(coordinates.places, dtype=np.int64)
         places = np.where(places >= model.parameters, places + scratch.size, places)
-        table = runs(np.asarray(coordinates.codes), places)
+        # Of every coordinate: where its number lies, and how it becomes that number.
+        self.places, self.codes = places, np.asarray(coordinates.codes, dtype=np.int64)
+        self.shifts = np.asarray(coordinates.a, dtype=np.float64)
+        self.scales = np.asarray(coordinates.b, dtype=np.float64)
+        table = runs(self.codes, places)
         self.task.attach("transforms", table, np.int64)
         self.task.attach("affine", np.stack([coordinates.a, coordinates.b]))
         self.task.attach("priors", np.stack([coordinates.mean, coordinates.precision]))

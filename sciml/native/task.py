@@ -10,7 +10,7 @@ from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
 from sciml.native.records import TASK
 from sciml.native.trajectory import lane_size
-from sciml.solvers.methods.tableau import Tableau
+from sciml.solvers.methods.tableau import Rosenbrock, Tableau
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ class Task:
         first_step: float = 0.0,
         largest_step: float = math.inf,
     ) -> None:
-        self.model, self.stages = model, tableau.stages
+        self.model, self.stages, self.linear = model, tableau.stages, isinstance(tableau, Rosenbrock)
         self.record = np.zeros(1, TASK)
         self.arrays: dict[str, np.ndarray] = {}
         self.set(**model.addresses())
