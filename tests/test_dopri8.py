@@ -50,11 +50,12 @@ def test_the_error_between_steps_falls_at_the_order_of_the_dense_output():
 
 
 def test_gradients_match_finite_differences():
+    # Steps chosen by the error move with the weights, and the error of the dense output with them.
     ts = torch.linspace(0, 2, 6, dtype=torch.float64)
     y0 = torch.tensor([0.4, -0.2], dtype=torch.float64)
 
     def loss(w):
-        return solve(pendulum(w), y0, ts, solver=Dopri8(), rtol=1e-11, atol=1e-11).ys.square().sum()
+        return solve(pendulum(w), y0, ts, solver=Dopri8(step=0.2)).ys.square().sum()
 
     w = torch.tensor([2.0, 0.3, 0.7], dtype=torch.float64, requires_grad=True)
     (found,) = torch.autograd.grad(loss(w), w)

