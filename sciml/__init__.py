@@ -11,6 +11,7 @@ from sciml.fitting.loading import load
 from sciml.fitting.objectives import MultipleShooting, SingleShooting
 from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile
+from sciml.measurement import waves
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation, simulate
 from sciml.solvers import (
@@ -90,4 +91,5 @@ __all__ = [
     "plot",
     "simulate",
     "solve",
+    "waves",
 ]

@@ -1,5 +1,8 @@
 """Datasets, and the examples in all docstrings."""
 
+import inspect
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,5 +100,15 @@ def test_everything_public_has_an_example_and_its_arguments_documented(package):
         function = getattr(package, name)
         assert ">>>" in function.__doc__, name
         assert "Reference:" in function.__doc__, name
+        if inspect.ismodule(function):
+            continue
         for argument in function.__code__.co_varnames[: function.__code__.co_argcount]:
             assert f"{argument}:" in function.__doc__, (name, argument)
+
+
+@pytest.mark.parametrize("package", [models.binary_black_hole, datasets.waveforms])
+def test_everything_in_a_namespace_has_its_arguments_documented(package):
+    for name in package.__all__:
+        function = getattr(package, name)
+        for argument in inspect.signature(function).parameters:
+            assert re.search(rf"\b{argument}\b[^:\n]*:", function.__doc__), (name, argument)

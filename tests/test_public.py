@@ -11,7 +11,7 @@ import pytest
 import sciml
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMESPACES = ("datasets", "export", "models", "plot")
+NAMESPACES = ("datasets", "export", "models", "plot", "waves")
 MEMBERS = {name: getattr(sciml, name) for name in sciml.__all__ if name not in NAMESPACES}
 MEMBERS |= {
     f"{space}.{name}": getattr(getattr(sciml, space), name)
