@@ -1,6 +1,6 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
 
-from sciml import datasets, export, models, plot
+from sciml import datasets, dynamics, export, models, plot
 from sciml.discovery import SparseRegression, discover
 from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
@@ -81,6 +81,7 @@ __all__ = [
     "compile",
     "datasets",
     "discover",
+    "dynamics",
     "export",
     "fit",
     "load",

@@ -289,8 +289,8 @@ def _values(field: VectorField, initial: Mapping, parameters: Mapping) -> tuple[
     p = field.p.detach().numpy().copy()
     if not initial and not parameters:
         return p, field.initial_states(torch.from_numpy(p)).numpy()
-    given = {checks.lookup(name, system.parameters, "parameter"): _numbers(name, v) for name, v in parameters.items()}
-    starts = {checks.lookup(name, system.equations, "state"): _numbers(name, v) for name, v in initial.items()}
+    given = _by_symbol(parameters, system.parameters, "parameter")
+    starts = _by_symbol(initial, system.equations, "state")
     lengths = {str(name): len(v) for name, v in (given | starts).items() if v.ndim}
     if len(set(lengths.values())) > 1:
         text = ", ".join(f"{count} of `{name}`" for name, count in lengths.items())
@@ -309,6 +309,15 @@ def _values(field: VectorField, initial: Mapping, parameters: Mapping) -> tuple[
         if name in starts:
             y0[..., i] = starts[name]
     return p, y0
+
+
+def _by_symbol(values: Mapping, known: Mapping, role: str) -> dict[sp.Symbol, Float[np.ndarray, "*trajectory"]]:
+    """Values under the System's own symbols; names are looked up together, as SymPy takes its time to print them."""
+    table = {str(symbol): symbol for symbol in known} if any(name not in known for name in values) else {}
+    return {
+        name if name in known else table.get(str(name)) or checks.lookup(name, known, role): _numbers(name, value)
+        for name, value in values.items()
+    }
 
 
 def _numbers(name: Any, value: Any) -> Float[np.ndarray, "*trajectory"]:

@@ -1,7 +1,8 @@
-"""Pictures of solutions, fits and discoveries."""
+"""Pictures of solutions, fits, discoveries and dynamics."""
 
+from sciml.plot.dynamics import bifurcation, lyapunov, phase_portrait, spectrum
 from sciml.plot.fits import fit
 from sciml.plot.laws import discovery
 from sciml.plot.simulations import solution
 
-__all__ = ["discovery", "fit", "solution"]
+__all__ = ["bifurcation", "discovery", "fit", "lyapunov", "phase_portrait", "solution", "spectrum"]
