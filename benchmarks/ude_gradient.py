@@ -1,10 +1,11 @@
-"""Loss and gradient of a universal differential equation, against torchdiffeq with backpropagation.
+"""A universal differential equation, forward and with its gradient, against torchdiffeq and torchode.
 
 The model is Lotka-Volterra with both interactions learned by a 2-32-32-2 tanh network; the loss is the mean
-square against a reference trajectory at 31 times on [0, 3]. All contestants use float64, one thread and
-rtol = atol = 1e-6, and take turns in one process. `faster` is the median over the rounds of torchdiffeq's
-time over the contestant's; `calls` counts calls of the field, and `difference` is the largest relative
-difference of the gradient from that at a tolerance of 1e-11.
+square against a reference trajectory at 31 times on [0, 3], for one trajectory and for batches of nearby ones. All
+contestants use float64, one thread and rtol = atol = 1e-6, and take turns in one process. torchdiffeq takes one step
+size for a batch, torchode and ours one for each trajectory. `faster` is the median over the rounds of torchdiffeq's
+time over the contestant's; `calls` counts calls of the field, and `difference` is the largest relative difference of
+the states or the gradient from those at a tolerance of 1e-11.
 """
 
 import statistics
@@ -12,11 +13,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import _peers as peers
 import torch
 from torch import Tensor, nn
 
 from sciml.scripts import interleaved, machine, median_ratio, options, report
 from sciml.solvers import Direct, Dopri5, Tsit5, solve
+
+TOLERANCE = 1e-6
 
 
 class LotkaVolterra(nn.Module):
@@ -41,28 +45,33 @@ def truth(t: Tensor, y: Tensor) -> Tensor:
     return torch.cat([1.3 * y[..., :1] - product, product - 1.8 * y[..., 1:]], dim=-1)
 
 
-def gradient(field: LotkaVolterra, loss: Callable[[], Tensor]) -> Tensor:
-    """The gradient of the loss by all weights, as one vector."""
-    return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss(), tuple(field.parameters()))])
+def torchode(field: LotkaVolterra, y0: Tensor, ts: Tensor) -> Callable[[], Tensor]:
+    """States by torchode, one trajectory as a batch of one."""
+    import torchode
+
+    term = torchode.ODETerm(field)
+    controller = torchode.IntegralController(atol=TOLERANCE, rtol=TOLERANCE, term=term)
+    solver = torchode.AutoDiffAdjoint(torchode.Dopri5(term=term), controller)
+    rows = y0.reshape(-1, 2)
+    problem = torchode.InitialValueProblem(y0=rows, t_eval=ts.expand(len(rows), -1))
+    return lambda: solver.solve(problem).ys.view(*y0.shape[:-1], len(ts), 2)
 
 
 def contestants(field: LotkaVolterra, y0: Tensor, ts: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """Losses by name; torchdiffeq comes first."""
+    """States by name; torchdiffeq comes first, what is exact last."""
     from torchdiffeq import odeint
 
-    reference = solve(truth, y0, ts, rtol=1e-9, atol=1e-9).ys
-    reference = reference if y0.ndim == 1 else reference.transpose(0, 1)
-
     def theirs() -> Tensor:
-        ys = odeint(field, y0, ts, rtol=1e-6, atol=1e-6, method="dopri5")
-        return (ys - reference).square().mean()
+        ys = odeint(field, y0, ts, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")
+        return ys if y0.ndim == 1 else ys.transpose(0, 1)
 
-    def ours(solver: Tsit5 | Dopri5, gradients: Direct, tolerance: float = 1e-6) -> Tensor:
-        ys = solve(field, y0, ts, solver=solver, rtol=tolerance, atol=tolerance, gradients=gradients).ys
-        return (ys - (reference if y0.ndim == 1 else reference.transpose(0, 1))).square().mean()
+    def ours(solver: Tsit5 | Dopri5, gradients: Direct, tolerance: float = TOLERANCE) -> Tensor:
+        return solve(field, y0, ts, solver=solver, rtol=tolerance, atol=tolerance, gradients=gradients).ys
 
+    others = {"torchode dopri5": torchode(field, y0, ts)} if peers.installed("torchode") else {}
     return {
         "torchdiffeq dopri5": theirs,
+        **others,
         "Tsit5, Direct()": partial(ours, Tsit5(), Direct()),
         "Dopri5, Direct()": partial(ours, Dopri5(), Direct()),
         "Tsit5, Direct(parallel=False)": partial(ours, Tsit5(), Direct(parallel=False)),
@@ -73,27 +82,40 @@ def contestants(field: LotkaVolterra, y0: Tensor, ts: Tensor) -> dict[str, Calla
 
 def compare(batch: int, rounds: int) -> list[dict[str, object]]:
     """The table's rows for one trajectory (batch 0) or a batch of nearby ones."""
-    field = LotkaVolterra()
+    field, ts = LotkaVolterra(), torch.linspace(0.0, 3.0, 31)
     y0 = torch.tensor([0.44249296, 4.6280594])
     if batch:
         y0 = y0 * (1 + 0.1 * torch.rand(batch, 2))
-    losses = contestants(field, y0, torch.linspace(0.0, 3.0, 31))
-    exact = gradient(field, losses.pop("exact"))
-    times = interleaved({name: partial(gradient, field, loss) for name, loss in losses.items()}, rounds)
+    reference = solve(truth, y0, ts, rtol=1e-9, atol=1e-9).ys
+    found = contestants(field, y0, ts)
+
+    def gradient(states: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def slopes() -> Tensor:
+            loss = (states() - reference).square().mean()
+            return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, tuple(field.parameters()))])
+
+        return slopes
+
     rows: list[dict[str, object]] = []
-    for name, loss in losses.items():
-        field.calls = 0
-        found = gradient(field, loss)
-        rows.append(
-            {
-                "trajectories": batch or 1,
-                "contestant": name,
-                "ms": 1e3 * statistics.median(times[name]),
-                "calls": field.calls,
-                "faster": median_ratio(times[name], times["torchdiffeq dopri5"]),
-                "difference": float((found - exact).abs().max() / exact.abs().max()),
-            }
-        )
+    for task, build in (("forward", torch.no_grad()), ("loss and gradient", gradient)):
+        # Without a graph, the ways to differentiate are the same.
+        runs = {name: build(states) for name, states in found.items() if task != "forward" or "parallel" not in name}
+        exact = runs.pop("exact")()
+        times = interleaved(runs, rounds)
+        for name, run in runs.items():
+            field.calls = 0
+            result = run()
+            rows.append(
+                {
+                    "trajectories": batch or 1,
+                    "task": task,
+                    "contestant": name,
+                    "ms": 1e3 * statistics.median(times[name]),
+                    "calls": field.calls,
+                    "faster": median_ratio(times[name], times["torchdiffeq dopri5"]),
+                    "difference": float((result - exact).abs().max() / exact.abs().max()),
+                }
+            )
     return rows
 
 
@@ -101,11 +123,11 @@ def draw(rows: list[dict[str, object]], folder: Path) -> None:
     """Bars of how many times faster each contestant is."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    labels = [f"{row['contestant']}, {row['trajectories']}" for row in rows]
+    figure, axes = plt.subplots(figsize=(8, 8), layout="constrained")
+    labels = [f"{row['contestant']}, {row['task']}, {row['trajectories']}" for row in rows]
     axes.barh(labels[::-1], [row["faster"] for row in rows][::-1])
     axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.set_xlabel("times faster than torchdiffeq (contestant, trajectories)")
+    axes.set_xlabel("times faster than torchdiffeq (contestant, task, trajectories)")
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "ude_gradient.png", dpi=150)
 
@@ -118,7 +140,7 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     rounds = 2 if arguments.quick else 15
     rows = [row for batch in (0, 16, 256) for row in compare(batch, rounds)]
-    report(rows, arguments, machine("torch", "torchdiffeq"))
+    report(rows, arguments, machine("torch", "torchdiffeq", "torchode"))
     if arguments.out:
         draw(rows, arguments.out)
 

@@ -11,6 +11,7 @@ from problems import EXACT_PROBLEMS, explosion, logistic, pendulum, rotation
 
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.solvers import RK4, Dopri5, Euler, Status, Tsit5, solve
+from sciml.solvers.control import accepted_factor, rejected_factor
 
 ADAPTIVE = [Dopri5(), Tsit5()]
 DRIVEN = pendulum(torch.tensor([2.0, 0.3, 0.7], dtype=torch.float64))
@@ -247,3 +248,19 @@ def test_a_field_without_gradients_keeps_only_steps_with_outputs():
     solution = solve(rotation.field, rotation.y0, grid(0.0, 1.5, 50.0), rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(solution.ys[1], rotation.exact(grid(1.5))[0], rtol=0, atol=1e-7)
     torch.testing.assert_close(solution.ys[2], rotation.exact(grid(50.0))[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("previous", [math.nan, 1e-4, 1.0])
+@pytest.mark.parametrize("error", [0.0, 1e-12, 1e-3, 1.0, 5.0, math.inf, math.nan])
+def test_one_number_and_an_array_change_the_step_alike(error, previous):
+    errors = np.array([error])
+    assert rejected_factor(error, 5) == pytest.approx(rejected_factor(errors, 5)[0], rel=1e-15)
+    if error <= 1.0:
+        for after in (False, True):
+            expected = accepted_factor(errors, np.array([previous]), 5, np.array([after]))[0]
+            assert accepted_factor(error, previous, 5, after) == pytest.approx(expected, rel=1e-15)
+
+
+def test_the_first_step_grows_by_its_own_error_alone():
+    assert accepted_factor(0.9**5, math.nan, 5, False) == pytest.approx(1.0, rel=1e-12)
+    assert accepted_factor(0.9**5, 1e-4, 5, False) < 0.75

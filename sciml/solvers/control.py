@@ -1,5 +1,7 @@
 """Step size control: constants and formulas in plain NumPy, shared by the torch and the native engine."""
 
+import math
+
 import numpy as np
 
 SAFETY = 0.9
@@ -14,6 +16,13 @@ PREVIOUS_ERROR_FLOOR = 1e-4
 STRETCH = 1.01
 # A step is too short when it is this fraction of the whole span, unless the user says otherwise.
 SMALLEST_FRACTION = 1e-14
+
+
+def _operations(x):
+    """The choice of one of two, the larger of two and the bounds, for arrays; for one number NumPy takes 20 times as long."""
+    if isinstance(x, float):
+        return (lambda c, a, b: a if c else b), max, (lambda value, low, high: min(max(value, low), high))
+    return np.where, np.maximum, np.clip
 
 
 def accepted_factor(error, previous, error_order, after_rejection):
@@ -39,10 +48,11 @@ def accepted_factor(error, previous, error_order, after_rejection):
     Reference:
         Gustafsson (1991); Hairer, Wanner II, eq. IV.2.43.
     """
-    first = np.isnan(previous)
-    exponent = 1.0 / error_order - np.where(first, 0.0, 0.75 * BETA)
-    factor = SAFETY * np.maximum(error, ERROR_FLOOR) ** -exponent * np.where(first, 1.0, previous) ** BETA
-    return np.clip(factor, SMALLEST_FACTOR, np.where(after_rejection, 1.0, LARGEST_FACTOR))
+    choose, larger, bounded = _operations(error)
+    first = previous != previous
+    exponent = 1.0 / error_order - choose(first, 0.0, 0.75 * BETA)
+    factor = SAFETY * larger(error, ERROR_FLOOR) ** -exponent * choose(first, 1.0, previous) ** BETA
+    return bounded(factor, SMALLEST_FACTOR, choose(after_rejection, 1.0, LARGEST_FACTOR))
 
 
 def rejected_factor(error, error_order):
@@ -58,9 +68,11 @@ def rejected_factor(error, error_order):
     Reference:
         Hairer, Nørsett, Wanner I, eq. II.4.13.
     """
+    choose, larger, bounded = _operations(error)
     exponent = 1.0 / error_order - 0.75 * BETA
-    size = np.where(np.isfinite(error), np.maximum(error, ERROR_FLOOR), np.inf)
-    return np.clip(SAFETY * size**-exponent, SMALLEST_FACTOR, SAFETY)
+    # Also of NaN, which is not equal to itself.
+    size = choose(error == error, larger(error, ERROR_FLOOR), math.inf)
+    return bounded(SAFETY * size**-exponent, SMALLEST_FACTOR, SAFETY)
 
 
 def smallest_step(t, end, limit, span):

@@ -69,11 +69,11 @@ def march_single(
             t, y, f = t_new, new, k[-1]
             if stopped:
                 break
-            h *= float(accepted_factor(error, previous, order, after_rejection))
+            h *= accepted_factor(error, previous, order, after_rejection)
             previous, after_rejection = max(error, PREVIOUS_ERROR_FLOOR), False
         else:
             rejected += 1
-            h *= float(rejected_factor(error, order))
+            h *= rejected_factor(error, order)
             after_rejection = True
     return np.array([status]), np.array([[accepted], [rejected]]), np.array([t]), np.array([tried]), y
 
