@@ -264,3 +264,26 @@ def test_one_number_and_an_array_change_the_step_alike(error, previous):
 def test_the_first_step_grows_by_its_own_error_alone():
     assert accepted_factor(0.9**5, math.nan, 5, False) == pytest.approx(1.0, rel=1e-12)
     assert accepted_factor(0.9**5, 1e-4, 5, False) < 0.75
+
+
+@pytest.mark.parametrize("batch", [(), (5,)])
+def test_an_explicit_step_waits_for_the_device_once(monkeypatch, batch):
+    waits = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(self, *arguments, original=original, name=name, **options):
+            waits.append(name)
+            return original(self, *arguments, **options)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    y0, found = rotation.y0.expand(*batch, 2), []
+    for end in (10.0, 40.0):
+        waits.clear()
+        with torch.no_grad():
+            stats = solve(rotation.field, y0, grid(0.0, end)).stats
+        found.append((max(np.add(stats.accepted, stats.rejected)), len(waits)))
+    (few, least), (many, most) = found
+    assert many > 2 * few
+    # The rest are looks at the input, which do not grow with the steps.
+    assert most - least == many - few
