@@ -150,6 +150,9 @@ def test_every_hybrid_is_computed_natively_and_as_torch_does(system):
 def test_a_family_shares_its_functions_over_mass_ratios():
     system = holes.circular_inspiral(family=True)
     assert system.arity(next(iter(system.learned))) == 2
+    nu = system.symbol("nu")
+    assert system.equations[nu] == 0
+    assert nu in system.initial
     assert holes.circular_inspiral(mass_ratio=4.0) == holes.circular_inspiral(mass_ratio=0.25)
     assert holes.symmetric_mass_ratio(4.0) == pytest.approx(0.16)
 

@@ -13,8 +13,9 @@ Reference:
     Boyle et al. (2019), Class. Quantum Grav. 36, 195006 (the SXS catalog and its conventions).
 """
 
+from .checks import ordered_ratio
 from .files import read, read_family
 from .generated import geodesic, lal
 from .windows import effective_orbit, periastra, polar, window
 
-__all__ = ["effective_orbit", "geodesic", "lal", "periastra", "polar", "read", "read_family", "window"]
+__all__ = ["effective_orbit", "geodesic", "lal", "ordered_ratio", "periastra", "polar", "read", "read_family", "window"]

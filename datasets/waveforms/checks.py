@@ -35,7 +35,15 @@ def frame_of(
 
 
 def ordered_ratio(mass_ratio: float) -> float:
-    """The mass ratio by the convention q = m₁/m₂ ≥ 1: q and 1/q are one binary."""
+    """The mass ratio by the convention q = m₁/m₂ ≥ 1: q and 1/q are one binary.
+
+    Args:
+        mass_ratio: Positive.
+
+    Example:
+        >>> ordered_ratio(0.25)
+        4.0
+    """
     if not (np.isfinite(mass_ratio) and mass_ratio > 0):
         raise DataError(f"`mass_ratio={mass_ratio}` must be a positive number; q and 1/q are the same binary.")
     return float(max(mass_ratio, 1 / mass_ratio))

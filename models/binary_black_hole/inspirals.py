@@ -69,10 +69,12 @@ def circular_inspiral(
         network: For F₂ and F₃ together; by default one hidden layer of 16.
         amplitude_order: Post-Newtonian order of the wave's amplitude: 0, 1, 1.5 or 2.
         bound: Largest logarithm A of a factor.
-        family: Whether the functions depend on the mass ratio.
+        family: Whether the functions depend on the mass ratio; ν is then a state that rests, so that each waveform
+            of a fit can start at its own.
 
     Returns:
-        States `phi`, `p`; parameter `nu`; learned functions `F2`, `F3`; observables `h22_real`, `h22_imag`, `Omega`,
+        States `phi`, `p` (in a family `nu`, too); parameter `nu`; learned functions `F2`, `F3`; observables `h22_real`,
+        `h22_imag`, `Omega`,
         `factor_2`, `factor_3`.
 
     Example:
@@ -87,11 +89,12 @@ def circular_inspiral(
     arguments = (sp.sqrt(NEAR / P), *((4 * NU,) if family else ()))
     factor2, factor3 = _factor(f2(*arguments), bound), _factor(f3(*arguments), bound)
     omega = factor2 / P ** sp.Rational(3, 2)
+    nu = symmetric_mass_ratio(mass_ratio)
     system = System(
-        equations={PHI: omega, P: peters_rates(P, 0, NU)[0] * factor3},
-        parameters={NU: symmetric_mass_ratio(mass_ratio)},
+        equations={PHI: omega, P: peters_rates(P, 0, NU)[0] * factor3, **({NU: sp.S.Zero} if family else {})},
+        parameters={} if family else {NU: nu},
         learned={(f2, f3): _network(network, (16,), len(arguments), 2)},
-        initial={PHI: phi, P: p},
+        initial={PHI: phi, P: p, **({NU: nu} if family else {})},
         observed={"Omega": omega, "factor_2": factor2, "factor_3": factor3},
     )
     return quadrupole(system, P, PHI, NU, amplitude_correction(omega, NU, amplitude_order))

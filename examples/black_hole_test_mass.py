@@ -1,0 +1,138 @@
+"""The precession of an orbit around a black hole, learned from the real part of its gravitational wave.
+
+The paper's set-up: a light body on a bound geodesic (p = 100, e = 0.5), 250 points of Re h22 over six orbits; Newton's
+orbit with two unknown functions of cos(chi), a network of 32-32 cosines. The table holds the relative L2 error of the
+wave in the window and on one five times as long, the phase error at its end, the precession against
+4 sqrt(p/(p-6+2e)) K(4e/(p-6+2e)) - 2 pi, and constant and slope of the learned functions against the exact ones
+(averages over the angles visited). `--noise` adds Gaussian noise relative to the largest |h22|.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.special import ellipk
+
+import sciml
+from sciml import LBFGS, MLP, Dopri8, Normal, Problem, SingleShooting
+from sciml.datasets import waveforms
+from sciml.models import binary_black_hole as holes
+from sciml.plot.style import COLORS
+from sciml.scripts import machine, options, report
+
+P, E = 100.0, 0.5
+WINDOW, LONG = 6e4, 3e5
+SOLVER = {"solver": Dopri8(), "rtol": 1e-11, "atol": 1e-11}
+NETWORK = MLP(
+    (32, 32), "cos", decay=0.0, input_scale=(1.0,), output_scale=(3 / P, 3 / P)
+)  # corrections are of order M/r
+
+
+def exact(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F1 and F2 of Schwarzschild's geometry at c = cos(chi)."""
+    f2 = (P - 2 - 2 * E * c) / np.sqrt((P - 2) ** 2 - 4 * E**2)
+    return f2 * np.sqrt(1 - (6 + 2 * E * c) / P) - 1, f2 - 1
+
+
+def learned(fit: sciml.Fit, c: np.ndarray) -> list[np.ndarray]:
+    return [fit.learned_values(name, c[:, None]) for name in ("F1", "F2")]
+
+
+def line(c: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Constant and slope of the straight line nearest to some values."""
+    return np.polynomial.polynomial.polyfit(c, values, 1)
+
+
+def precession(fit: sciml.Fit) -> float:
+    """Advance of phi over one turn of chi beyond 2 pi, by the mean of dphi/dchi over the turn."""
+    c = np.cos(np.linspace(0, 2 * np.pi, 2000, endpoint=False))
+    f1, f2 = learned(fit, c)
+    return float(2 * np.pi * np.mean((1 + f2) / (1 + f1)) - 2 * np.pi)
+
+
+def study(seed: int, noise: float, quick: bool) -> tuple[dict[str, object], sciml.Fit, pd.DataFrame]:
+    """One row of the table, the fit, and its residuals on the long window."""
+    ts = np.linspace(0, WINDOW, 250)
+    clean, data = waveforms.geodesic(ts, P, E), waveforms.geodesic(ts, P, E, noise=noise, seed=seed)
+    size = float(np.abs(clean["h22_real"]).max())
+    began = time.perf_counter()
+    system = holes.hybrid_orbit(P, E, network=NETWORK)
+    for level, steps in ((0.1, 60),) if quick else ((0.1, 600), (max(noise, 1e-3), 600)):
+        problem = Problem(system, data[["h22_real"]], noise={"h22_real": Normal(level * size)}, **SOLVER)
+        optimizers = [LBFGS(steps=steps, tolerance=1e-14)]
+        fit = sciml.fit(problem, SingleShooting(start=None), optimizers, seed=seed, progress=False)
+        system = fit.system
+    seconds = time.perf_counter() - began
+    times = np.linspace(0, LONG, 3001)
+    truth = sciml.simulate(holes.schwarzschild(P, E), times, **SOLVER)
+    long, inside = fit.simulate(times), fit.simulate()["h22_real"]
+
+    def error(found, known):
+        return float(np.linalg.norm(found - known) / np.linalg.norm(known))
+
+    known = 4 * np.sqrt(P / (P - 6 + 2 * E)) * ellipk(4 * E / (P - 6 + 2 * E)) - 2 * np.pi
+    c = np.cos(np.linspace(0, np.pi, 400))
+    off = [line(c, a) / line(c, b) - 1 for a, b in zip(learned(fit, c), exact(c))]
+    row = {
+        "seed": seed,
+        "noise": noise,
+        "L2": error(inside, clean["h22_real"].to_numpy()),
+        "L2 long": error(long["h22_real"], truth["h22_real"]),
+        "phase rad": float(abs(long["phi"][-1] - truth["phi"][-1])),
+        "precession": precession(fit),
+        "off %": 100 * abs(precession(fit) / known - 1),
+        "F1 constant %": 100 * off[0][0],
+        "F1 slope %": 100 * off[0][1],
+        "F2 slope %": 100 * off[1][1],
+        "seconds": seconds,
+        "backend": fit.backend,
+    }
+    residuals = pd.DataFrame({"phase": long["phi"] - truth["phi"], "wave": truth["h22_real"]}, index=times)
+    residuals["model"] = long["h22_real"]
+    return row, fit, residuals
+
+
+def draw(path: Path, fit: sciml.Fit, residuals: pd.DataFrame) -> None:
+    """Orbit, waveform, residual phase, and learned against exact functions."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    (orbit, wave), (phase, functions) = figure.subplots(2, 2)
+    found = fit.simulate(np.linspace(0, WINDOW, 3000))
+    orbit.plot(found["r"] * np.cos(found["phi"]), found["r"] * np.sin(found["phi"]), color=COLORS[0], lw=0.7)
+    orbit.plot(0, 0, "ko", ms=4)
+    orbit.set(xlabel="x / M", ylabel="y / M", aspect="equal", title="learned orbit")
+    last = residuals[residuals.index > LONG - 20_000]
+    wave.plot(last.index, last["wave"], color="0.6", lw=3, label="geodesic")
+    wave.plot(last.index, last["model"], color=COLORS[1], lw=1, label="learned")
+    wave.set(xlabel="t / M", ylabel=r"$r\,\mathrm{Re}\,h_{22}/\mu$", title="far beyond the data")
+    wave.legend(loc="upper right")
+    wave.locator_params(axis="x", nbins=4)
+    phase.plot(residuals.index, residuals["phase"], color=COLORS[0])
+    phase.axvspan(0, WINDOW, color="0.93", label="fitted")
+    phase.legend(loc="lower left")
+    phase.set(xlabel="t / M", ylabel="phi, learned - exact (rad)", title="residual phase")
+    c = np.linspace(-1, 1, 200)
+    for k, (a, b) in enumerate(zip(learned(fit, c), exact(c))):
+        functions.plot(c, b, color="0.7", lw=4)
+        functions.plot(c, a, color=COLORS[k], lw=1, label=f"F{k + 1} (gray: exact)")
+    functions.legend()
+    functions.set(xlabel="cos chi", ylabel="correction to Newton", title="learned against Schwarzschild")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--noise", type=float, default=0.0, help="standard deviation, relative to the largest |h22|")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="as many seeds from `--seed` on")
+    arguments = parser.parse_args()
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    results = [study(seed, arguments.noise, arguments.quick) for seed in seeds]
+    report([row for row, _, _ in results], arguments, machine("torch", "numba", "sympy"))
+    if arguments.out:
+        draw(arguments.out / "black_hole_test_mass.png", results[0][1], results[0][2])
+
+
+if __name__ == "__main__":
+    main()
