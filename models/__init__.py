@@ -3,6 +3,7 @@
 from . import binary_black_hole
 from .bouncing_ball import bouncing_ball
 from .damped_oscillator import damped_oscillator
+from .fitzhugh_nagumo import fitzhugh_nagumo
 from .henon import henon
 from .kepler import kepler
 from .logistic_map import logistic_map
@@ -17,6 +18,7 @@ __all__ = [
     "binary_black_hole",
     "bouncing_ball",
     "damped_oscillator",
+    "fitzhugh_nagumo",
     "hamiltonian_pendulum",
     "henon",
     "kepler",

@@ -37,6 +37,12 @@ from sciml.solvers import (
 )
 from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
 from sciml.symbolic.system import System
+from sciml.uncertainty.chains import Chains
+from sciml.uncertainty.curvature import ExactHessian, GaussNewton
+from sciml.uncertainty.ensemble import Ensemble
+from sciml.uncertainty.laplace import Laplace
+from sciml.uncertainty.posterior import Bands
+from sciml.uncertainty.profile import Profile
 
 __version__ = "0.1.0"
 
@@ -46,19 +52,25 @@ __all__ = [
     "RK4",
     "Adam",
     "Backsolve",
+    "Bands",
     "Bosh3",
+    "Chains",
     "Checkpointed",
     "Collocation",
     "DataError",
     "Direct",
     "Dopri5",
     "Dopri8",
+    "Ensemble",
     "Euler",
     "Event",
+    "ExactHessian",
     "Fit",
+    "GaussNewton",
     "Heun",
     "Kvaerno3",
     "Kvaerno5",
+    "Laplace",
     "Leapfrog",
     "LogNormal",
     "Midpoint",
@@ -67,6 +79,7 @@ __all__ = [
     "Normal",
     "Parameter",
     "Problem",
+    "Profile",
     "Rodas5P",
     "Simulation",
     "SingleShooting",

@@ -15,18 +15,22 @@ import torch
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from sciml.errors import DataError, ModelError, SolveError, quoted, suggestion
+from sciml.errors import ModelError, SolveError, quoted, suggestion
 from sciml.fitting.monitor import Monitor, Record
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
 from sciml.fitting.saving import FIT_FIELDS, save
-from sciml.lowering.networks import set_weights
 from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.measurement.experiment import Experiment
 from sciml.measurement.likelihood import residuals
+from sciml.measurement.prediction import experiment_at, load, output_times, predict
 from sciml.measurement.problem import Problem
-from sciml.simulation import Simulation, along, simulate
+from sciml.simulation import Simulation
 from sciml.symbolic.system import System
+from sciml.uncertainty.chains import Chains, sample
+from sciml.uncertainty.curvature import AbstractCurvature
+from sciml.uncertainty.ensemble import Ensemble, bootstrap
+from sciml.uncertainty.laplace import Laplace, laplace
+from sciml.uncertainty.profile import Profile, profile
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,7 @@ class Fit:
     @cached_property
     def field(self) -> VectorField:
         """The right-hand side with fitted parameters and weights, as a torch module."""
-        parameters, weights, _ = self.problem.loss.physical(self.vector)
-        field = compile(self.problem.system)
-        with torch.no_grad():
-            field.p.copy_(torch.as_tensor(parameters))
-        position = 0
-        for network in field.networks:
-            size = sum(p.numel() for p in network.parameters())
-            set_weights(network, weights[position : position + size])
-            position += size
-        return field
+        return load(compile(self.problem.system), self.problem, self.vector)
 
     @cached_property
     def initial(self) -> pd.DataFrame:
@@ -124,19 +119,8 @@ class Fit:
         Raises:
             DataError: The times start elsewhere, or there is no such experiment.
         """
-        measured = self._experiment(experiment)
-        times = measured.times if ts is None else np.asarray(ts, dtype=float)
-        if times.ndim != 1 or not len(times) or times[0] != measured.times[0]:
-            raise DataError(
-                f"`ts` must be a list of times that starts at {measured.times[0]:g}, where `{measured.name}` has its "
-                "initial values. Put that time in front."
-            )
-        problem, start = self.problem, self.initial.iloc[experiment]
-        states = problem.loss.trajectory(self.vector, start.to_numpy(), times)
-        if states is None:
-            options = {"solver": problem.solver, "rtol": problem.rtol, "atol": problem.atol}
-            return simulate(self.field, times, initial=dict(start), max_steps=problem.max_steps, **options)
-        return along(self.field, times, states)
+        times = output_times(self.problem, ts, experiment)
+        return predict(self.field, self.problem, self.vector, times, experiment)
 
     @torch.no_grad()
     def rates(self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> np.ndarray:
@@ -169,7 +153,7 @@ class Fit:
 
     def residuals(self, experiment: int = 0) -> pd.DataFrame:
         """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
-        measured = self._experiment(experiment)
+        measured = experiment_at(self.problem, experiment)
         model = self.simulate(experiment=experiment).to_frame()
         columns = {
             name: residuals(self.problem.likelihoods[name], measured.column(name), model[name].to_numpy())
@@ -177,17 +161,52 @@ class Fit:
         }
         return pd.DataFrame(columns, index=pd.Index(measured.times, name=str(self.problem.system.time)))
 
-    def _experiment(self, index: int) -> Experiment:
-        count = len(self.problem.experiments)
-        if not 0 <= index < count:
-            raise DataError(f"there is no experiment {index}: the problem has {count}, counted from 0.")
-        return self.problem.experiments[index]
-
     @property
     def rmse(self) -> float:
         """Root mean square of all residuals (of logarithms where the noise is log-normal)."""
         parts = [self.residuals(e).to_numpy().ravel() for e in range(len(self.problem.experiments))]
         return float(np.sqrt(np.nanmean(np.concatenate(parts) ** 2)))
+
+    def laplace(self, curvature: AbstractCurvature | None = None) -> Laplace:
+        """The posterior as a Gaussian around the fit: intervals, bands, and what the data leave open.
+
+        Args:
+            curvature: `ExactHessian()`, or `GaussNewton()`.
+        """
+        return self._laplace if curvature is None else laplace(self.problem, self.vector, curvature)
+
+    @cached_property
+    def _laplace(self) -> Laplace:
+        return laplace(self.problem, self.vector)
+
+    def profile(self, name: Any, level: float = 0.9) -> Profile:
+        """Interval of one parameter or initial value from its likelihood, the rest fitted anew along it.
+
+        Args:
+            name: As in `fit.laplace().intervals()`.
+            level: Probability.
+        """
+        return profile(self._laplace, str(name), level)
+
+    def bootstrap(self, samples: int = 100, *, seed: int = 0, jobs: int = -1) -> Ensemble:
+        """Fits to new noise around this one.
+
+        Args:
+            samples: How many.
+            seed: Of the noise.
+            jobs: Processes, as joblib counts them.
+        """
+        return bootstrap(self._laplace, samples, seed, jobs)
+
+    def sample(self, draws: int = 1000, *, tune: int = 500, chains: int = 4, seed: int = 0) -> Chains:
+        """Draws from the posterior of a law without networks, by the no-U-turn sampler; needs nutpie.
+
+        Args:
+            draws, tune: Per chain, kept and for adaptation.
+            chains: How many.
+            seed: Of all of them.
+        """
+        return sample(self._laplace, draws, tune, chains, seed)
 
     def save(self, path: str | Path) -> Path:
         """Write the fit to one file, safe to share; see `sciml.load`."""

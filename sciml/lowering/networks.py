@@ -94,6 +94,15 @@ def set_weights(network: nn.Module, vector: np.ndarray) -> None:
         nn.utils.vector_to_parameters(torch.tensor(np.asarray(vector), dtype=torch.float64), network.parameters())
 
 
+def set_all_weights(networks: Iterable[nn.Module], vector: np.ndarray) -> None:
+    """Write a flat vector into several modules, one after another."""
+    position = 0
+    for network in networks:
+        size = sum(p.numel() for p in network.parameters())
+        set_weights(network, vector[position : position + size])
+        position += size
+
+
 def decayed(network: nn.Module) -> np.ndarray:
     """Which entries of the flat vector are weights (matrices) rather than biases: those that decay acts on."""
     parts = [np.full(p.numel(), p.ndim > 1) for p in network.parameters()]

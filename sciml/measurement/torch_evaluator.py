@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.lowering.networks import set_weights
+from sciml.lowering.networks import set_all_weights
 from sciml.lowering.program import lower
 from sciml.lowering.torch_backend import torch_function
 from sciml.lowering.vector_field import VectorField
@@ -105,11 +105,7 @@ class TorchEvaluator:
     def _load(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Tensor:
         with torch.no_grad():
             self.field.p.copy_(torch.as_tensor(parameters))
-        position = 0
-        for network in self.field.networks:
-            size = sum(p.numel() for p in network.parameters())
-            set_weights(network, weights[position : position + size])
-            position += size
+        set_all_weights(self.field.networks, weights)
         return torch.as_tensor(starts)
 
     def _trajectories(self, grid: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -9,9 +9,10 @@ from matplotlib.ticker import MaxNLocator
 
 from sciml.fitting.fit import Fit
 from sciml.plot.style import color, figure_of, finish, legend, written
+from sciml.uncertainty.posterior import AbstractPosterior
 
 
-def fit(fit: Fit, path: str | Path | None = None) -> Figure:
+def fit(fit: Fit, path: str | Path | None = None, bands: AbstractPosterior | None = None) -> Figure:
     """Data and fitted trajectories, residuals in units of the noise level, and the loss over iterations.
 
     The loss of a collocation start is left out: it is another function.
@@ -19,10 +20,14 @@ def fit(fit: Fit, path: str | Path | None = None) -> Figure:
     Args:
         fit: What `fit` returned.
         path: Where to write the picture; its suffix gives the format.
+        bands: Draw 90 % bands of the trajectory (dark) and of new measurements (light): `fit.laplace()` or
+            `fit.bootstrap()`.
     """
     rows = len(fit.problem.experiments)
     figure, axes = figure_of(rows, 3)
     for e in range(rows):
+        if bands is not None:
+            _bands(axes[3 * e], fit, bands, e)
         trajectory(axes[3 * e], fit, experiment=e)
         legend(axes[3 * e], fit.problem.experiments[e].name if rows > 1 else "")
         _residuals(axes[3 * e + 1], fit, e)
@@ -45,6 +50,17 @@ def trajectory(
         axes.plot(fine, curve[name], style, lw=1.5, color=color(k))
     axes.plot([], [], style, lw=1.5, color="0.4", label=label)
     finish(axes, str(fit.problem.system.time), "")
+
+
+def _bands(axes: Axes, fit: Fit, posterior: AbstractPosterior, experiment: int) -> None:
+    measured = fit.problem.experiments[experiment]
+    found = posterior.bands(np.linspace(measured.times[0], measured.times[-1], 200), experiment)
+    for k, name in enumerate(measured.columns):
+        band = found.of(name)
+        axes.fill_between(found.times, band["measured_lower"], band["measured_upper"], color=color(k), alpha=0.15, lw=0)
+        axes.fill_between(found.times, band["lower"], band["upper"], color=color(k), alpha=0.35, lw=0)
+    axes.fill_between([], [], [], color="0.4", alpha=0.35, lw=0, label="90 % of trajectories")
+    axes.fill_between([], [], [], color="0.4", alpha=0.15, lw=0, label="90 % of measurements")
 
 
 def _residuals(axes: Axes, fit: Fit, experiment: int) -> None:
