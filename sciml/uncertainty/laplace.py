@@ -75,8 +75,7 @@ class Laplace(AbstractPosterior):
         ends = [coordinates.values(self.vector + shift)[0] for shift in (-spread, 0.0 * spread, spread)]
         ends = np.sort(np.stack(ends), axis=0)
         rows = {name: ends[[1, 0, 2], i] for name, i in named_coordinates(self.problem).items()}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "lower", "upper"])
-        return table
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["estimate", "lower", "upper"])
 
     def undetermined(self, level: float = 0.9) -> tuple[str, ...]:
         """In words: which parameters, or which combinations of them, the data do not determine."""
