@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.special import ellipk
 
 import sciml
-from sciml import LBFGS, MLP, Dopri8, Normal, Problem, SingleShooting
+from sciml import LBFGS, Dopri8, Normal, Problem, SingleShooting
 from sciml.datasets import waveforms
 from sciml.models import binary_black_hole as holes
 from sciml.plot.style import COLORS
@@ -25,9 +25,6 @@ from sciml.scripts import machine, options, report
 P, E = 100.0, 0.5
 WINDOW, LONG = 6e4, 3e5
 SOLVER = {"solver": Dopri8(), "rtol": 1e-11, "atol": 1e-11}
-NETWORK = MLP(
-    (32, 32), "cos", decay=0.0, input_scale=(1.0,), output_scale=(3 / P, 3 / P)
-)  # corrections are of order M/r
 
 
 def exact(c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +55,7 @@ def study(seed: int, noise: float, quick: bool) -> tuple[dict[str, object], scim
     clean, data = waveforms.geodesic(ts, P, E), waveforms.geodesic(ts, P, E, noise=noise, seed=seed)
     size = float(np.abs(clean["h22_real"]).max())
     began = time.perf_counter()
-    system = holes.hybrid_orbit(P, E, network=NETWORK)
+    system = holes.hybrid_orbit(P, E)
     for level, steps in ((0.1, 60),) if quick else ((0.1, 600), (max(noise, 1e-3), 600)):
         problem = Problem(system, data[["h22_real"]], noise={"h22_real": Normal(level * size)}, **SOLVER)
         optimizers = [LBFGS(steps=steps, tolerance=1e-14)]

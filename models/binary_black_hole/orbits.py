@@ -106,7 +106,9 @@ def hybrid_orbit(
     """
     f1, f2 = sp.symbols("F1 F2", cls=sp.Function)
     rate, c = _kepler_rate(), sp.cos(CHI)
-    network = MLP(hidden=(32, 32), activation="cos", decay=0.0) if network is None else network
+    if network is None:
+        # Corrections are of the order of M/r: a start much larger than that is turns away from the data.
+        network = MLP((32, 32), "cos", decay=0.0, input_scale=(1.0,), output_scale=(3 / p, 3 / p))
     return _orbit({CHI: rate * (1 + f1(c)), PHI: rate * (1 + f2(c))}, p, e, chi, phi, {(f1, f2): network})
 
 
