@@ -36,7 +36,7 @@ FIXED = {
 }
 ADAPTIVE = {f"{m.__name__}()": m() for m in (Heun, Bosh3, Dopri5, Tsit5, Dopri8, Kvaerno3, Kvaerno5)}
 # Bosh3 and Heun would need thousands of steps for the finite differences.
-LOOSE = {"Heun()": 1e-5, "Bosh3()": 1e-6, "Kvaerno3()": 1e-6}
+LOOSE = {"Heun()": 1e-7, "Bosh3()": 1e-6, "Kvaerno3()": 1e-6}
 SOLVERS = {**FIXED, **SPLITTINGS, **ADAPTIVE}
 EXACT = {
     "step by step": Direct(parallel=False),
