@@ -3,42 +3,205 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
-import sympy as sp
-from sympy.core.function import AppliedUndef
-from sympy.printing.codeprinter import PrintMethodNotImplementedError
-from sympy.printing.numpy import NumPyPrinter
-
-from sciml.errors import ModelError, quoted
-from sciml.lowering.program import rewritten
-from sciml.storage import write_atomically
-from sciml.symbolic.declarations import Parameter
+from sciml.export.code import Code, indented, listed, numbers
+from sciml.export.formulas import COMMON, INVERSE_HYPERBOLIC
+from sciml.export.networks import Affine, Column, Elementwise, Evaluation, Network
+from sciml.export.protocol import finish, header
+from sciml.export.routines import Routine, routines
 from sciml.symbolic.system import System
 
-RESERVED = ("functools", "math", "numpy", "parameters", "state")
+ARGUMENTS = (
+    "functools",
+    "math",
+    "parameters",
+    "state",
+    "STATES",
+    "PARAMETERS",
+    "INITIAL",
+    "OBSERVED",
+    "EVENTS",
+    "RESETS",
+)
+ARRAY_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "asinh": "arcsinh",
+               "acosh": "arccosh", "atanh": "arctanh"}  # fmt: skip
 
 
-class _Printer(NumPyPrinter):
-    """NumPy's functions by their full names, and numbers to the last digit."""
-
-    def _print_Float(self, expr):
-        return repr(float(expr))
+def array_functions(module: str) -> dict[str, str]:
+    """NumPy's names of functions, which jax shares."""
+    return {key: f"{module}.{ARRAY_NAMES.get(name, name)}" for key, name in {**COMMON, **INVERSE_HYPERBOLIC}.items()}
 
 
-def python(system: System, path: str | Path | None = None) -> str:
-    """A closed-form System as a Python module with `rhs(t, state, parameters)`, ready for `scipy.integrate.solve_ivp`.
+class ArrayPrinter(Code):
+    """NumPy and what resembles it: networks are formulas of whole arrays."""
+
+    module: ClassVar[str] = "numpy"
+    nan = "float('nan')"
+    reserved = frozenset({*keyword.kwlist, *keyword.softkwlist, *ARGUMENTS, "float", "numpy", "scipy", "initial"})
+
+    def power(self, base, exponent):
+        return f"{self._tight(base)}**{self._tight(exponent)}"
+
+    def conditional(self, condition, value, otherwise):
+        return f"{self.module}.where({condition}, {value}, {otherwise})"
+
+    def _print_And(self, expr):
+        return self._nested("logical_and", expr.args)
+
+    def _print_Or(self, expr):
+        return self._nested("logical_or", expr.args)
+
+    def _print_Not(self, expr):
+        return f"{self.module}.logical_not({self._print(expr.args[0])})"
+
+    def _nested(self, name, arguments):
+        text = self._print(arguments[0])
+        for argument in arguments[1:]:
+            text = f"{self.module}.{name}({text}, {self._print(argument)})"
+        return text
+
+    def invoke(self, evaluation: Evaluation, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
+        return [f"{', '.join(targets)}{',' * (len(targets) == 1)} = {evaluation.name}([{', '.join(inputs)}])"]
+
+    def array_step(self, step: Affine | Column | Elementwise, evaluation: Evaluation) -> list[str]:
+        k = evaluation.network.number
+        if isinstance(step, Affine):
+            bias = f" + B{k}_{step.layer}" if step.bias else ""
+            return [f"{step.target} = W{k}_{step.layer} @ {step.source}{bias}"]
+        if isinstance(step, Column):
+            return [f"{step.target} = W{k}_0[:, {step.argument}]"]
+        return [f"{step.target} = {self.text(step.expression)}"]
+
+    def weights(self, network: Network) -> list[str]:
+        """The arrays of a network."""
+        lines = [f"# The network of {network.words}."]
+        for layer, (matrix, bias) in enumerate(zip(network.matrices, network.biases)):
+            rows = [f"[{numbers(row)}]" for row in matrix]
+            lines += [f"W{network.number}_{layer} = {self.module}.array([", *(f"    {row}," for row in rows), "])"]
+            entries = listed([repr(float(value)) for value in bias])
+            lines += [f"B{network.number}_{layer} = {self.module}.array([", *entries, "])"]
+        return lines
+
+    def evaluation(self, evaluation: Evaluation) -> list[str]:
+        """The function that evaluates a network."""
+        asked = ", ".join(
+            f"output {output}" + (f" by arguments {index}" if index else "") for output, index in evaluation.wanted
+        )
+        results = [f"{place[0]}[{place[1]}]" if place else "0.0" for place in evaluation.results]
+        body = [line for step in evaluation.steps for line in self.array_step(step, evaluation)]
+        return [
+            f"def {evaluation.name}(x):",
+            f'    """The network of {evaluation.network.words}: {asked}."""',
+            f"    x = {self.module}.array(x)",
+            *indented(body),
+            f"    return {', '.join(results)}{',' * (len(results) == 1)}",
+        ]
+
+    def routine(self, routine: Routine) -> list[str]:
+        """One function of time, states and parameters."""
+        lines = [f'"""{routine.words[0].upper()}{routine.words[1:]}."""', *self.unpacked(routine)]
+        lines += [*self.statements(routine), f"return {self.returned(routine)}"]
+        return [f"def {routine.name}({self.time}, state, {self.defaults}):", *indented(lines)]
+
+    defaults: ClassVar[str] = "parameters=tuple(PARAMETERS.values())"
+
+    def unpacked(self, routine: Routine) -> list[str]:
+        """The states and parameters as local variables."""
+        pairs = [("y", self.states, "state"), ("p", self.parameters, "parameters")]
+        return [
+            f"{', '.join(names)}{',' * (len(names) == 1)} = {self.module}.asarray({vector}, dtype=float)"
+            for kind, names, vector in pairs
+            if self.used(routine, kind)
+        ]
+
+    def returned(self, routine: Routine) -> str:
+        """The result as an array."""
+        results = self.results(routine)
+        columns = routine.shape[-1]
+        if len(routine.shape) == 1:
+            return f"{self.module}.array([{', '.join(results)}], dtype=float)"
+        rows = [f"[{', '.join(results[i : i + columns])}]" for i in range(0, len(results), columns)]
+        return f"{self.module}.array([{', '.join(rows)}], dtype=float)"
+
+    def tables(self) -> list[str]:
+        """Names and values."""
+        system = self.routines.system
+        values = ", ".join(f"{str(x)!r}: {p.value!r}" for x, p in system.parameters.items())
+        lines = [f"STATES = {tuple(map(str, system.states))!r}", f"PARAMETERS = {{{values}}}"]
+        lines += [f"OBSERVED = {tuple(map(str, system.observed))!r}"] if system.observed else []
+        return lines
+
+    def module_lines(self, imports: Sequence[str]) -> list[str]:
+        """The whole module."""
+        system = self.routines.system
+        lines = [*self.tables()]
+        for network in self.routines.networks:
+            lines += ["", *self.weights(network)]
+        functions = [self.evaluation(evaluation) for evaluation in self.routines.evaluations.values()]
+        functions += [self.routine(routine) for routine in self.routines.functions]
+        if self.routines.initial:
+            functions += [self.initial(self.routines.initial)]
+        for function in functions:
+            lines += ["", "", *function]
+        if self.routines.initial:
+            lines += ["", "", "INITIAL = initial()"]
+        lines += self.event_lines()
+        docstring = '"""' + "\n".join(header(system, self.names.changed)).replace("\\", r"\\") + '\n"""'
+        return [*docstring.splitlines(), "", *imports, "", *lines]
+
+    def initial(self, routine: Routine) -> list[str]:
+        """The function of the initial states."""
+        lines = ['"""Initial states."""', *self.unpacked(routine), *self.statements(routine)]
+        return [f"def initial({self.defaults}):", *indented(lines), f"    return {self.returned(routine)}"]
+
+    def event_lines(self) -> list[str]:
+        """What happens at events."""
+        return []
+
+
+class _Printer(ArrayPrinter):
+    language = "NumPy"
+    functions: ClassVar = array_functions("numpy") | {
+        "erf": "scipy.special.erf",
+        "erfc": "scipy.special.erfc",
+        "loggamma": "scipy.special.gammaln",
+    }
+    maximum, minimum = "numpy.maximum", "numpy.minimum"
+
+    def event_lines(self):
+        """Events as SciPy takes them: one function each, with its direction and whether it ends the solve."""
+        lines = []
+        for i, event in enumerate(self.routines.system.events):
+            direction = {"rising": 1.0, "falling": -1.0, "both": 0.0}[event.direction]
+            words = "Condition of event" if event.reset is None else "Condition, before `RESETS`, of event"
+            lines += ["", "", f"def event_{i}({self.time}, state, {self.defaults}):", f'    """{words} {i}."""']
+            lines += [f"    return events({self.time}, state, parameters)[{i}]", "", ""]
+            # SciPy goes on through an event unless it ends there: a reset is a new solve from the state behind it.
+            lines += [f"event_{i}.direction, event_{i}.terminal = {direction}, {event.stops}"]
+        if self.routines.system.events:
+            lines += [f"EVENTS = ({', '.join(f'event_{i}' for i in range(len(self.routines.system.events)))},)"]
+            lines += [f"RESETS = {{{', '.join(f'{i}: {r.name}' for i, r in self.routines.resets.items())}}}"]
+        return lines
+
+
+def python(system: System, path: str | Path | None = None, *, jacobian: bool = False) -> str:
+    """A System as a Python module with `rhs(t, state, parameters)`, ready for `scipy.integrate.solve_ivp`.
 
     Args:
-        system: Without functions to be learned.
+        system: Learned functions are written out with their weights.
         path: Where to write it, too.
+        jacobian: Whether the module has `jacobian(t, state, parameters)`, too.
 
     Returns:
-        The source. It defines `STATES`, `PARAMETERS`, `INITIAL` (where given), `rhs`, and `observe` if the System has
-        observables.
+        The source. It defines `STATES`, `PARAMETERS`, `rhs`, and where the System has them `initial`, `INITIAL`,
+        `OBSERVED`, `observe`, `diffusion`, `EVENTS` (as `solve_ivp` takes them) and `RESETS` (states after an event).
+        Names that Python does not allow are changed; the docstring of the source says how.
 
     Raises:
-        ModelError: Functions that are not closed forms, or names that Python does not allow.
+        ModelError: A function that NumPy lacks, or a network without weights or of another kind than `MLP`.
 
     Example:
         >>> import sympy as sp
@@ -49,83 +212,7 @@ def python(system: System, path: str | Path | None = None) -> str:
         >>> scope["rhs"](0.0, [2.0])
         array([-1.])
     """
-    _check(system)
-    source = "\n".join(_lines(system)) + "\n"
-    if path is not None:
-        write_atomically(Path(path), source.encode())
-    return source
-
-
-def _lines(system: System) -> list[str]:
-    printer = _Printer({"fully_qualified_modules": True})
-    states, parameters = list(map(str, system.states)), system.parameters
-    rates = [_printed(printer, rhs) for rhs in system.equations.values()]
-    observed = [_printed(printer, value) for value in system.observed.values()]
-    modules = sorted({"numpy", *printer.module_imports})
-    initial = _initial(system)
-    unpack = [f"    {_names(states)} = state"]
-    unpack += [f"    {_names(map(str, parameters))} = parameters"] if parameters else []
-    equations = [f"    {x}' = {rhs}" for x, rhs in system.equations.items()]
-    lines = ['"""Differential equations:', "", *equations, '"""', "", *(f"import {module}" for module in modules), ""]
-    lines += [f"STATES = ({_quoted(states)},)"]
-    values = ", ".join(f'"{x}": {p.value!r}' for x, p in parameters.items())
-    lines += [f"PARAMETERS = {{{values}}}"]
-    if initial is not None:
-        lines += [f"INITIAL = numpy.array([{', '.join(map(repr, initial))}])"]
-    defaults = "parameters=tuple(PARAMETERS.values())"
-    time = str(system.time)
-    lines += ["", "", f"def rhs({time}, state, {defaults}):"]
-    lines += ['    """Rates of change of the states."""', *unpack, f"    return numpy.array([{', '.join(rates)}])"]
-    if observed:
-        lines += [
-            "",
-            "",
-            f"def observe({time}, state, {defaults}):",
-            f'    """{", ".join(map(str, system.observed))}."""',
-        ]
-        lines += [*unpack, f"    return numpy.array([{', '.join(observed)}])"]
-    return lines
-
-
-def _printed(printer: NumPyPrinter, expression: sp.Expr) -> str:
-    try:
-        return printer.doprint(rewritten(expression))
-    except PrintMethodNotImplementedError as error:
-        raise ModelError(f"`{expression}` cannot be written for NumPy: {str(error).splitlines()[0]}.") from error
-
-
-def _initial(system: System) -> list[float] | None:
-    if set(system.initial) != set(system.states):
-        return None
-    values = {x: p.value for x, p in system.parameters.items()}
-    given = [system.initial[x] for x in system.states]
-    return [v.value if isinstance(v, Parameter) else float(v.subs(values)) for v in given]
-
-
-def _names(names) -> str:
-    names = list(names)
-    return ", ".join(names) if len(names) > 1 else f"({names[0]},)"
-
-
-def _quoted(names) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def _check(system: System) -> None:
-    if system.discrete:
-        raise ModelError("the System is a map (`discrete=True`); the exported module holds differential equations.")
-    if system.noise:
-        raise ModelError(f"{quoted(system.noise)} has a diffusion term, which the exported module cannot hold.")
-    if system.events:
-        raise ModelError("the System has events, which the exported module cannot hold: `replace(system, events=())`.")
-    formulas = (*system.equations.values(), *system.observed.values())
-    calls = set().union(*(formula.atoms(AppliedUndef) for formula in formulas))
-    if calls:
-        raise ModelError(
-            f"{quoted(sorted(map(str, calls)))} has no closed form. Find one with `sciml.discover(fit)`, or replace "
-            "it with `system.substitute({function: formula})`."
-        )
-    for symbol in (*system.states, *system.parameters, *system.observed, system.time):
-        name = str(symbol)
-        if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED:
-            raise ModelError(f"`{name}` cannot be a name in the exported Python: rename the symbol before exporting.")
+    printer = _Printer(routines(system, jacobian=jacobian))
+    lines = printer.module_lines([])
+    imports = ["import numpy", *(["import scipy.special"] if any("scipy." in line for line in lines) else [])]
+    return finish("\n".join(printer.module_lines(imports)) + "\n", path)
