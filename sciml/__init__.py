@@ -13,6 +13,8 @@ from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement import waves
 from sciml.measurement.problem import Problem
+from sciml.reading.json import import_json
+from sciml.reading.sbml import import_sbml
 from sciml.simulation import Simulation, simulate
 from sciml.solvers import (
     RK4,
@@ -97,6 +99,8 @@ __all__ = [
     "dynamics",
     "export",
     "fit",
+    "import_json",
+    "import_sbml",
     "load",
     "models",
     "odeint",

@@ -3,6 +3,7 @@
 import ctypes
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,7 +186,37 @@ def by_octave(system, points, folder):
     return {name: np.array(rows) for name, rows in found.items()}
 
 
-RUNNERS = {"python": by_python, "torch": by_torch, "jax": by_jax, "c": by_c, "octave": by_octave}
+def by_onnx(system, points, folder, precision="float64"):
+    """ONNX Runtime."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    runtime.set_default_logger_severity(3)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = runtime.InferenceSession(sciml.export.onnx(system, precision=precision), options)
+    except Exception as error:
+        if "NOT_IMPLEMENTED" not in str(error):
+            raise
+        pytest.skip(f"ONNX Runtime has no kernel for it in {precision}: {str(error)[-80:]}")
+    values = session.run(None, {"time": np.array(TIME, precision), "state": points.astype(precision)})
+    names = {"rates": "rhs", "observed": "observe", "conditions": "events"}
+    return {names.get(o.name, o.name): v for o, v in zip(session.get_outputs(), values)}
+
+
+def by_libsbml(system, points, folder):
+    """libsbml's writer and our reader: the derivatives after a round trip."""
+    pytest.importorskip("libsbml", reason="python-libsbml is not installed")
+    path = folder / "law.xml"
+    sciml.export.sbml(replace(system, events=()), path)
+    again = sciml.import_sbml(path)
+    assert list(map(str, again.states)) == list(map(str, system.states))
+    assert list(map(str, again.observed)) == list(map(str, system.observed))
+    return reference(again, points)
+
+
+RUNNERS = {"python": by_python, "torch": by_torch, "jax": by_jax, "c": by_c, "octave": by_octave,
+           "onnx": by_onnx, "libsbml": by_libsbml}  # fmt: skip
 
 
 def difference(found, expected):

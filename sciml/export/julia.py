@@ -85,11 +85,11 @@ class _Printer(Code):
         own = dict(self.symbols)
         states = {slot("y", j): f"Pre({name})" for j, name in enumerate(self.states)}
         self.symbols |= states
-        pairs = [f"{self.names[x]} ~ {self.text(value)}" for x, value in self.model.resets[i].items()]
+        pairs = [f"({self.names[x]} ~ {self.text(value)})" for x, value in self.model.resets[i].items()]
         self.symbols = own
         affect = f"[{', '.join(pairs)}]" if pairs else "nothing"
         rising, falling = (affect if event.direction in ("both", way) else "nothing" for way in ("rising", "falling"))
-        condition = f"[{self.text(self.model.conditions[i])} ~ 0]"
+        condition = f"[({self.text(self.model.conditions[i])} ~ 0)]"
         return f"ModelingToolkit.SymbolicContinuousCallback({condition}, {rising}; affect_neg = {falling})"
 
     def source(self, name: str) -> str:
@@ -103,12 +103,13 @@ class _Printer(Code):
         body = _block("@parameters", [_parameter(self.names[x], p) for x, p in system.parameters.items()])
         body += _block("@variables", declared)
         body += self.statements(model.routines.functions[0])
-        equations = [f"D({self.names[x]}) ~ {self.text(value)}" for x, value in model.rates.items()]
-        equations += [f"{self.names[x]} ~ {self.text(value)}" for x, value in model.observed.items()]
-        body += ["equations = [", *(f"    {equation}," for equation in equations), "]"]
+        equations = [f"(D({self.names[x]}) ~ {self.text(value)})" for x, value in model.rates.items()]
+        equations += [f"({self.names[x]} ~ {self.text(value)})" for x, value in model.observed.items()]
+        body += ["equations = [", *indented([*(f"{e}," for e in equations[:-1]), equations[-1]]), "]"]
         options = "name"
         if system.events:
-            body += ["events = [", *(f"    {self.event(i)}," for i in range(len(system.events))), "]"]
+            events = [self.event(i) + "," * (i < len(system.events) - 1) for i in range(len(system.events))]
+            body += ["events = [", *indented(events), "]"]
             options += ", continuous_events = events"
         body += [f"return System(equations, t; {options})"]
         parts = [f"function {name}(; name = :{name})", *indented(body), "end"]

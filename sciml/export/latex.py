@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sympy as sp
 
+from sciml.export.protocol import finish
 from sciml.symbolic.system import System
 
 
-def latex(system: System, digits: int | None = 3) -> str:
+def latex(system: System, path: str | Path | None = None, *, digits: int | None = 3) -> str:
     r"""The equations of a System as a LaTeX `aligned` environment.
 
     Args:
         system: What to print; functions to be learned stay functions.
+        path: Where to write it, too.
         digits: Significant digits of the parameters' values, put in place of their symbols. None keeps the symbols.
 
     Example:
@@ -34,7 +38,8 @@ def latex(system: System, digits: int | None = 3) -> str:
     for event in system.events:
         after = ", ".join(rf"{names[x]} \mapsto {text(value)}" for x, value in (event.reset or {}).items())
         rows.append(rf"{text(event.condition)} &= 0 \;\Rightarrow\; {after or event.consequence}")
-    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+    source = "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+    return finish(source, path)
 
 
 def upright(symbol: sp.Symbol) -> str:

@@ -40,7 +40,7 @@ def refuse(system: System, title: str, *missing: str) -> None:
     Args:
         system: To be exported.
         title: Of the language.
-        missing: Of "networks", "events", "terminal events", "noise".
+        missing: Of "networks", "terminal events", "noise".
     """
     if "networks" in missing and system.learned:
         raise ModelError(
@@ -51,8 +51,6 @@ def refuse(system: System, title: str, *missing: str) -> None:
         raise ModelError(
             f"{quoted(system.noise)} has a diffusion term, which {title} cannot hold: `replace(system, noise={{}})`."
         )
-    if "events" in missing and system.events:
-        raise ModelError(f"the System has events, which {title} cannot hold: `replace(system, events=())`.")
     if "terminal events" in missing:
         for event in system.events:
             if event.terminal:

@@ -1,0 +1,1 @@
+"""Systems from files of others: nothing in them is run."""
