@@ -49,7 +49,7 @@ class _Printer(Code):
         return f"{name}[i]"
 
     def invoke(self, evaluation: Evaluation, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
-        return [f"{', '.join(targets)}{',' * (len(targets) == 1)} = {evaluation.name}([{', '.join(inputs)}])"]
+        return [f"({', '.join(targets)},) = {evaluation.name}([{', '.join(inputs)}])"]
 
     def array_step(self, step: Affine | Column | Elementwise, evaluation: Evaluation) -> list[str]:
         k = evaluation.network.number
