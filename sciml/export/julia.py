@@ -49,7 +49,8 @@ class _Printer(Code):
         return f"{name}[i]"
 
     def invoke(self, evaluation: Evaluation, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
-        return [f"({', '.join(targets)},) = {evaluation.name}([{', '.join(inputs)}])"]
+        call = f"{evaluation.name}([{', '.join(inputs)}])"
+        return [f"{targets[0]} = only({call})" if len(targets) == 1 else f"{', '.join(targets)} = {call}"]
 
     def array_step(self, step: Affine | Column | Elementwise, evaluation: Evaluation) -> list[str]:
         k = evaluation.network.number
