@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from sciml.lowering.native_backend import native_model
+from sciml.lowering.native_model import native_model
 from sciml.measurement.native_evaluator import architectures, programs
 from sciml.native.solve import solve
 from sciml.scripts import interleaved, machine, median_ratio, options, report

@@ -11,7 +11,8 @@ import sympy as sp
 import torch
 
 from sciml import MLP, Normal, Parameter, Problem, System, Tsit5
-from sciml.lowering.native_backend import jacobian_program, native_model
+from sciml.lowering.native_backend import jacobian_program
+from sciml.lowering.native_model import native_model
 from sciml.lowering.program import lower
 from sciml.native.explicit import MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.model import PREAMBLE, Model

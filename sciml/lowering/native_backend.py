@@ -6,8 +6,8 @@ derivatives, every network call through its generated backward function.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import sympy as sp
@@ -17,7 +17,6 @@ from sciml.errors import ModelError
 from sciml.lowering.program import Assign, Call, Program, lower
 from sciml.lowering.slopes import flattened, jacobian_expressions, slope
 from sciml.native.jets import Jet, closure
-from sciml.native.model import PREAMBLE, Model
 from sciml.native.networks import Perceptron, aligned
 from sciml.symbolic.system import System
 
@@ -164,7 +163,7 @@ class _Evaluation:
         return self.code.output_cotangent(index) if isinstance(self.code, Jet) else self.code.output_cotangent
 
 
-class _Routine:
+class Routine:
     """Writes value, vjp and weights of one Program."""
 
     def __init__(self, role: str, program: Program, networks: Sequence[Perceptron], differentiable: bool):
@@ -304,47 +303,3 @@ def _local(text: str) -> str:
         text = text.replace(f"{kind}[", f"{kind}#")
     parts = text.split("#")
     return parts[0] + "".join(part.replace("]", "", 1) for part in parts[1:])
-
-
-def native_model(
-    programs: Mapping[str, Program],
-    networks: Sequence[tuple[tuple[int, ...], tuple[str, ...]]],
-    free: int,
-    reverse: Collection[str] = ("field", "observables", "initial"),
-) -> Model:
-    """Generated code for a model's routines.
-
-    Args:
-        programs: `field`, `observables`, `initial` and, for stiff methods, `jacobian` -> Program; all with the same
-            parameters and networks.
-        networks: Widths, from input to output, and activations, one per layer, of each network.
-        free: Number of free initial values of one trajectory.
-        reverse: Which routines get their reverse pass; a simulation does without any and compiles faster, and the
-            gradient through a linearly implicit method needs that of the `jacobian`, too.
-
-    Raises:
-        ModelError: A function without native form, or a derivative of a network beyond the second.
-    """
-    scalars = programs["field"].parameters
-    perceptrons, start = [], scalars
-    for k, (widths, activations) in enumerate(networks):
-        perceptrons.append(Perceptron(f"network{k}", widths, activations, start, 0))
-        start += perceptrons[-1].parameters
-    parameters, copies = start, aligned(start)
-    placed = []
-    for network in perceptrons:
-        placed.append(replace(network, copies=copies))
-        copies += aligned(network.scratch)
-    routines = {role: _Routine(role, program, placed, role in reverse) for role, program in programs.items()}
-    parts = [PREAMBLE, *(network.source() for network in placed), *(routine.source() for routine in routines.values())]
-    if placed:
-        parts.append("\n".join(["@prepare", "def prepare(p):", *(f"    {n.name}_prepare(p)" for n in placed)]) + "\n")
-    return Model(
-        source="\n\n".join(parts),
-        states=programs["field"].states,
-        parameters=parameters,
-        storage=copies,
-        free=free,
-        outputs={role: len(program.results) for role, program in programs.items()},
-        tapes={role: routine.layout.width for role, routine in routines.items()},
-    )

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
 from sciml.event import Event
-from sciml.lowering.native_backend import jacobian_program, native_model
+from sciml.lowering.native_backend import jacobian_program
+from sciml.lowering.native_model import native_model
 from sciml.lowering.networks import architectures, build_network, weights_of
 from sciml.lowering.partition import momenta
 from sciml.lowering.program import Program, lower

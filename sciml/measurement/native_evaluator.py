@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import jacobian_program, native_model
+from sciml.lowering.native_backend import jacobian_program
+from sciml.lowering.native_model import native_model
 from sciml.lowering.networks import architectures
 from sciml.lowering.program import Program, lower, slot
 from sciml.measurement.coordinates import Coordinates, Prior, Transform

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from threading import RLock
 from types import ModuleType
 
 from llvmlite import ir
@@ -26,6 +27,7 @@ def _package_digest() -> str:
 
 
 DIGEST = _package_digest()
+_loading = RLock()
 
 
 def device(function):
@@ -71,8 +73,13 @@ def load_source(source: str) -> ModuleType:
         The module; importing the same text again returns the same module.
     """
     name = "sciml_generated_" + hashlib.sha256((DIGEST + source).encode()).hexdigest()[:24]
-    if name in sys.modules:
-        return sys.modules[name]
+    # One thread at a time: a module stands in `sys.modules` before its functions are compiled.
+    with _loading:
+        return sys.modules[name] if name in sys.modules else _import(name, source)
+
+
+def _import(name: str, source: str) -> ModuleType:
+    """Write the source to the cache, unless it is there, and import it."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.py"

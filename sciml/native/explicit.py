@@ -188,6 +188,50 @@ def finite(values, start, count):
 
 
 @device
+def first_length(model, method, start, end, p, u, path):
+    """Signed length of the first step, and of the shortest; zero if the state or its rate is not finite.
+
+    The state is in the first stage of the path; its rate and its tape row are computed here.
+    """
+    n, span, direction = model.states, abs(end - start), 1.0 if end >= start else -1.0
+    smallest = max(SMALLEST_FRACTION * span, CLOCK * max(abs(start), abs(end)))
+    evaluate(model, start, p, u, path, 0, 0)
+    if not (finite(path.states, 0, n) and finite(path.rates, 0, n)):
+        return 0.0, smallest
+    h = model.first_step
+    if h <= 0.0:
+        h = first_step(model, method, pointer(model.atol), start, span, direction, p, u, path)
+    return direction * min(max(h, smallest), model.largest_step), smallest
+
+
+@device
+def accepted_length(model, method, h, error, previous, rejected):
+    """Length of the next step behind an accepted one; a method without an error estimate keeps its step.
+
+    Args:
+        model: Record of the solver's settings.
+        method: Coefficients.
+        h: Signed length of the step.
+        error: Its error norm.
+        previous: Logarithm of that of the step before; NaN when there was none.
+        rejected: Whether the step was tried before with another length.
+    """
+    if method.error_order > 0.0:
+        power, exponent = math.log(max(error, ERROR_FLOOR)), 1.0 / method.error_order - 0.75 * BETA
+        change = -power / method.error_order if math.isnan(previous) else BETA * previous - exponent * power
+        h *= min(max(SAFETY * math.exp(change), SMALLEST_FACTOR), 1.0 if rejected else LARGEST_FACTOR)
+    return math.copysign(min(abs(h), model.largest_step), h)
+
+
+@device
+def rejected_length(method, h, error):
+    """Length of the next attempt after a rejected one."""
+    exponent = 1.0 / method.error_order - 0.75 * BETA if method.error_order > 0.0 else 0.0
+    size = max(error, ERROR_FLOOR) if math.isfinite(error) else math.inf
+    return h * min(max(SAFETY * size**-exponent, SMALLEST_FACTOR), SAFETY)
+
+
+@device
 def integrate(model, method, start, times, count, p, u, path, outputs, keep):
     """Integrate from `start`, where the state is in the first stage of the path, over all output times.
 
@@ -212,7 +256,6 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
     block_size, row_size = s * stride, (s - 1) * model.field_tape
     end, atol = times[count - 1], pointer(model.atol)
     direction = 1.0 if end >= start else -1.0
-    span = abs(end - start)
     written = 0
     while written < count and times[written] == start:
         for m in range(n):
@@ -220,17 +263,9 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         written += 1
     if written == count:
         return SUCCESS, 0, start, 0.0
-    evaluate(model, start, p, u, path, 0, 0)
-    if not (finite(path.states, 0, n) and finite(path.rates, 0, n)):
+    h, smallest = first_length(model, method, start, end, p, u, path)
+    if h == 0.0:
         return NON_FINITE, 0, start, 0.0
-    h = model.first_step
-    if h <= 0.0:
-        h = first_step(model, method, atol, start, span, direction, p, u, path)
-    smallest = max(SMALLEST_FRACTION * span, CLOCK * max(abs(start), abs(end)))
-    h = direction * min(max(h, smallest), model.largest_step)
-    # A method without an error estimate keeps its step.
-    adaptive = method.error_order > 0.0
-    exponent = 1.0 / method.error_order - 0.75 * BETA if adaptive else 0.0
     # `previous` is the logarithm of the error before; without one, `accepted_factor` has another exponent.
     t, steps, block, row, rejected, previous = start, 0, 0, model.field_tape, False, math.nan
     for _ in range(model.max_steps):
@@ -258,17 +293,10 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
                 path.states[following + m] = path.states[block + block_size - stride + m]
                 path.rates[following + m] = path.rates[block + block_size - stride + m]
             block, row = following, row + row_size * keep
-            if adaptive:
-                power = math.log(max(error, ERROR_FLOOR))
-                change = -power / method.error_order if math.isnan(previous) else BETA * previous - exponent * power
-                factor = SAFETY * math.exp(change)
-                h *= min(max(factor, SMALLEST_FACTOR), 1.0 if rejected else LARGEST_FACTOR)
-            h = direction * min(abs(h), model.largest_step)
+            h = accepted_length(model, method, h, error, previous, rejected)
             rejected, previous = False, math.log(max(error, PREVIOUS_ERROR_FLOOR))
         else:
-            size = max(error, ERROR_FLOOR) if math.isfinite(error) else math.inf
-            h *= min(max(SAFETY * size**-exponent, SMALLEST_FACTOR), SAFETY)
-            rejected = True
+            h, rejected = rejected_length(method, h, error), True
             if abs(h) < smallest:
                 return (STEP_UNDERFLOW if math.isfinite(error) else NON_FINITE), steps, t, h
     return MAX_STEPS, steps, t, h

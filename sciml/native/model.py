@@ -40,6 +40,15 @@ from sciml.native.model import prepare, value, vjp, weights
 from sciml.native.vectors import add_rows, multiply, update
 """
 
+PACK_PREAMBLE = """\
+import math
+from sciml.native.activations import *
+from sciml.native.compilation import at, device
+from sciml.native.model import pack_value
+from sciml.native.pack_vectors import multiply_packs
+from sciml.native.packs import load, maximum, minimum, power, select, store
+"""
+
 
 def _c_function(*arguments):
     options = {key: value for key, value in OPTIONS.items() if key != "nogil"}
@@ -50,6 +59,30 @@ value = _c_function(types.float64, *[POINTER] * 5)
 vjp = _c_function(types.float64, *[POINTER] * 7)
 weights = _c_function(POINTER, types.int64, POINTER)
 prepare = _c_function(POINTER)
+pack_value = _c_function(*[POINTER] * 7)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Code of a right-hand side for packs, which is compiled where many trajectories are asked for.
+
+    Its function is `field_packs(times, y, q, p, u, tape, out)`. All arrays are of packs but p, in which the weights are; q
+    holds the scalar parameters.
+
+    Args:
+        source: Generated source, from `PACK_PREAMBLE` on.
+        tape: Length of a tape row, in packs.
+        scalars: Number of scalar parameters.
+    """
+
+    source: str
+    tape: int
+    scalars: int
+
+    def fields(self) -> dict[str, int]:
+        """What a kernel needs to know: fields of `task.TASK`. The code is compiled now, unless it is known."""
+        address = load_source(self.source).field_packs.address
+        return {"field_packs": address, "pack_tape": self.tape, "scalars": self.scalars}
 
 
 @dataclass(frozen=True)
@@ -64,6 +97,7 @@ class Model:
         free: Number of free initial values of one trajectory.
         outputs: Length of what each routine computes, by role. A role that is missing is the identity on the states.
         tapes: Length of a tape row, by role; 0 where nothing is kept.
+        packed: The right-hand side for eight trajectories at once, if it has such code.
     """
 
     source: str
@@ -73,6 +107,7 @@ class Model:
     free: int
     outputs: dict[str, int] = field(default_factory=dict)
     tapes: dict[str, int] = field(default_factory=dict)
+    packed: Packed | None = None
 
     @cached_property
     def module(self) -> ModuleType:

@@ -12,6 +12,8 @@ from sciml.native.model import ROLES
 _ROUTINES = [f"{role}_{part}" for role in ROLES for part in ("value", "vjp", "weights", "tape", "outputs")]
 _SIZES = ["states", "parameters", "storage", "free", "coordinates", "runs", "rows", "lanes", "capacity", "max_steps"]
 _SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size", "work_size"]
+# Of packs: address of their code (0: none), length of a tape row, numbers of parameters and inputs, memory of a lane.
+_PACKS = ["field_packs", "pack_tape", "scalars", "inputs", "pack_floats_size", "pack_integers_size"]
 _ARRAYS = [
     "shots",
     "columns",
@@ -32,10 +34,12 @@ _ARRAYS = [
     "data",  # measured values, one row per output time
     "lane_steps",
     "lane_floats",
+    "pack_integers",
+    "pack_floats",
 ]
 
 TASK = np.dtype(
-    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_ARRAYS)]
+    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_PACKS, *_ARRAYS)]
     + [(name, np.float64) for name in ("rtol", "first_step", "largest_step", "constant")],
     align=True,
 )

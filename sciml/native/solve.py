@@ -4,14 +4,17 @@ import math
 from dataclasses import dataclass
 from threading import Lock
 
+import numba
 import numpy as np
 from numba import prange
 
 from sciml.native.compilation import at, call, device, kernel, pointer
 from sciml.native.explicit import FULL, SUCCESS, integrate
+from sciml.native.lockstep import carve_packs, integrate_packs
 from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.networks import aligned
+from sciml.native.packs import SIZE
 from sciml.native.records import SHOT, shot_of, task_at
 from sciml.native.task import Task, aligned_copy
 from sciml.native.trajectory import carve_lane
@@ -20,6 +23,8 @@ from sciml.solvers.methods.tsit5 import TSIT5
 
 # More lanes balance better, fewer need less memory.
 LANES = 64
+# So many trajectories for each thread repay eight side by side.
+PACKED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +57,14 @@ def integrate_lane(task, states, ends, lane, keep):
     """Integrate one lane's contiguous part of the shots from their initial states."""
     method, n = unpack(pointer(task.method)), task.states
     scratch = carve_lane(task, method, lane)
+    first, last = lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes
+    if task.field_packs != 0:
+        path = carve_packs(task, method, lane)
+        y, step = at(states, 0), task.rows * n
+        integrate_packs(task, method, first, last, scratch, path, y, step, y, at(ends, 0), n)
+        return
     path, outputs, times = scratch.path, scratch.outputs, pointer(task.times)
-    for number in range(lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes):
+    for number in range(first, last):
         shot = shot_of(task, number)
         for m in range(n):
             path.states[m] = states[number, 0, m]
@@ -81,7 +92,7 @@ def begin(task, numbers, times, start, inputs):
             call(task.prepare, (at(numbers, row * numbers.shape[1]),))
     for number in range(task.shot_count):
         shot = shot_of(task, number)
-        shot.start = start
+        shot.start, shot.first, shot.rows = start, 0, task.rows
         shot.numbers = numbers.ctypes.data + 8 * numbers.shape[1] * min(number, numbers.shape[0] - 1)
         shot.inputs = inputs.ctypes.data + 8 * inputs.shape[1] * min(number, inputs.shape[0] - 1)
 
@@ -129,13 +140,13 @@ class Integrator:
         largest_step: float = math.inf,
         keep_steps: bool = False,
     ) -> None:
-        self.model, self.keep = model, int(keep_steps)
+        self.model, self.keep, self._tableau = model, int(keep_steps), tableau
         self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
         self._address, self._lock = self.task.address, Lock()
         self._capacity = 64 if keep_steps else 1
         self._numbers = self._memory(1)
         self._shots = np.zeros(0, SHOT)
-        self._rows = 0
+        self._layout = (0, 0, -1, 0)
 
     def __call__(
         self, p: np.ndarray, y0: np.ndarray, times: np.ndarray, start: float | None = None, inputs=None
@@ -163,8 +174,12 @@ class Integrator:
         if len(p) != len(self._numbers):
             self._numbers = self._memory(len(p))
         self._numbers[:, : self.model.parameters] = p
-        if (len(y0), len(times)) != (len(self._shots), self._rows):
-            self._lay_out(len(y0), len(times))
+        threads = numba.get_num_threads()
+        packed = self._packed(len(y0), threads)
+        layout = (len(y0), len(times), inputs.shape[1] if packed else -1, threads)
+        if layout != self._layout:
+            self._layout = layout
+            self._lay_out(*layout)
         states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
         run = integrate_all if self._lanes > 1 else integrate_one_by_one
         arguments = (self._numbers, times, start, inputs, states, ends)
@@ -183,13 +198,25 @@ class Integrator:
         """Parameters and their scratch, a row per set; on a cache line, as the copies of the weights want it."""
         return aligned_copy(np.zeros((rows, aligned(self.model.storage))))
 
-    def _lay_out(self, count: int, rows: int) -> None:
-        """Memory for that many trajectories and output times."""
-        self._shots, self._rows = np.zeros(count, SHOT), rows
-        self._lanes = 1 if self.keep else min(count, LANES)
+    def _packed(self, count: int, threads: int) -> bool:
+        """Whether eight trajectories run side by side: enough of them, an explicit method, the same networks for all."""
+        tableau, packed = self._tableau, self.model.packed
+        if packed is None or self.keep or tableau.gamma > 0.0 or count < PACKED * threads:
+            return False
+        weights = self._numbers[:, packed.scalars : self.model.parameters]
+        return bool((weights == weights[0]).all())
+
+    def _lay_out(self, count: int, rows: int, inputs: int, threads: int) -> None:
+        """Memory for that many trajectories, output times and, of packs, inputs (-1: no packs)."""
+        self._shots = np.zeros(count, SHOT)
+        lanes = min(LANES, 4 * threads if threads > 1 else 1, count // (2 * SIZE)) if inputs >= 0 else LANES
+        self._lanes = 1 if self.keep else min(count, lanes)
         self.task.refer("shots", self._shots)
         self.task.set(rows=rows, lanes=self._lanes, shot_count=count)
         self.task.allocate(self._capacity)
+        self.task.set(field_packs=0)
+        if inputs >= 0:
+            self.task.allocate_packs(inputs)
 
     def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and length of the steps of the first trajectory, if they were kept."""

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from sciml.native.implicit import work_size
+from sciml.native.lockstep import INTEGERS, pack_size
 from sciml.native.method import pack
 from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
@@ -75,6 +76,19 @@ class Task:
         """Keep an array itself, and its address in the record."""
         self.arrays[name] = array
         self.record[name] = array.ctypes.data
+
+    def allocate_packs(self, inputs: int) -> None:
+        """Compile the code for packs, and give every lane memory for eight trajectories.
+
+        Args:
+            inputs: Number of inputs of a trajectory.
+        """
+        packed, lanes = self.model.packed, self.record["lanes"][0]
+        assert packed is not None, "asked for only where there is such code"
+        size = pack_size(self.model.states, self.stages, packed.tape, packed.scalars, inputs) + CACHE_LINE
+        self.attach("pack_floats", np.zeros((lanes, size)))
+        self.attach("pack_integers", np.zeros((lanes, INTEGERS)), np.int64)
+        self.set(**packed.fields(), inputs=inputs, pack_floats_size=size, pack_integers_size=INTEGERS)
 
     def allocate(self, capacity: int) -> None:
         """Scratch for every lane, for trajectories of that many steps."""

@@ -29,7 +29,7 @@ def _pieces(length: int) -> list[tuple[int, int]]:
     return pieces
 
 
-class _Emitter:
+class Emitter:
     """Emits loads, stores and fused multiply-adds of short vectors."""
 
     def __init__(self, builder):
@@ -99,7 +99,7 @@ def multiply(typingctx, matrix, x, initial, y, rows, columns):
     n, width_total, zero = rows.literal_value, columns.literal_value, isinstance(initial, types.NoneType)
 
     def generate(context, builder, signature, args):
-        emit = _Emitter(builder)
+        emit = Emitter(builder)
         matrix, x, initial, y = args[:4]
         pieces = _pieces(width_total)
         for first in range(0, len(pieces), REGISTERS):
@@ -141,7 +141,7 @@ def update(typingctx, matrix, left, right, stride, count, rows, columns):
     n, width_total = rows.literal_value, columns.literal_value
 
     def generate(context, builder, signature, args):
-        emit = _Emitter(builder)
+        emit = Emitter(builder)
         matrix, left, right, stride, count = args[:5]
         pieces = _pieces(width_total)
         across = min(len(pieces), 4)
@@ -180,7 +180,7 @@ def add_rows(typingctx, total, rows, stride, count, columns):
     pieces = _pieces(columns.literal_value)
 
     def generate(context, builder, signature, args):
-        emit = _Emitter(builder)
+        emit = Emitter(builder)
         total, rows, stride, count = args[:4]
         for first in range(0, len(pieces), REGISTERS):
             block = pieces[first : first + REGISTERS]
@@ -216,7 +216,7 @@ def combine(typingctx, y, h, weights, rates, count, stride, out):
     """out = y + h * sum over j < count of weights[j] * rates[j], for rows of `stride` numbers, a multiple of four."""
 
     def generate(context, builder, signature, args):
-        emit = _Emitter(builder)
+        emit = Emitter(builder)
         y, h, weights, rates, count, stride, out = args
         length = emit.splat(h, WIDTH)
 
@@ -244,7 +244,7 @@ def spread(typingctx, g, h, weights, rates, count, stride):
     """rates[j] += h * weights[j] * g for j < count: what `combine` does, backwards."""
 
     def generate(context, builder, signature, args):
-        emit = _Emitter(builder)
+        emit = Emitter(builder)
         g, h, weights, rates, count, stride = args
         length = emit.splat(h, WIDTH)
 
