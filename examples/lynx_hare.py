@@ -58,7 +58,8 @@ def main() -> None:
     parser = options(__doc__)
     arguments = parser.parse_args()
     stages = [Adam(steps=100), LBFGS(steps=100)] if arguments.quick else None
-    method = SparseRegression(degree=2, terms=1, refits=4) if arguments.quick else SparseRegression(degree=3)
+    # What hares lose, lynx gain: a term that stands in both functions is one discovery, not two.
+    method = SparseRegression(degree=2 if arguments.quick else 3, terms=1 if arguments.quick else 3, shared=True)
     pelts = sciml.datasets.hudson_bay()
 
     print("1. Fit the hybrid model to 21 years of pelts")
@@ -68,7 +69,7 @@ def main() -> None:
 
     print("2. Discover closed forms of both functions")
     law = sciml.discover(hybrid, method)
-    print(f"{law.report}\n   <-- the simplest law within 6 of the best criterion\n")
+    print(f"{law.report}\n")
 
     print("3. Refit the law")
     refit = sciml.fit(problem.with_system(law))

@@ -38,10 +38,10 @@ def study(seed: int, pelts: pd.DataFrame, until: int) -> dict[str, object]:
     """One row of the table."""
     problem = Problem(hybrid_model(), pelts, noise=NOISE)
     hybrid = sciml.fit(problem, seed=seed, progress=False)
-    law = sciml.discover(hybrid, SparseRegression(degree=3), progress=False)
+    law = sciml.discover(hybrid, SparseRegression(degree=3, shared=True), progress=False)
     refit = sciml.fit(problem.with_system(law), progress=False)
     early = Problem(hybrid_model(), pelts.loc[:until], noise=NOISE)
-    chosen = law.report.candidates[law.report.chosen]
+    chosen = law.report.best
     terms = ["+".join(str(t.expression) for k, t in enumerate(chosen.library.terms) if k in chosen.active and t.function == f)
              for f in (0, 1)]  # fmt: skip
     return {
@@ -54,7 +54,7 @@ def study(seed: int, pelts: pd.DataFrame, until: int) -> dict[str, object]:
         "law: born": terms[1],
         "law": refit.rmse,
         "near ties": len(law.report.near_ties),
-        "best rival": law.report.candidates[0].criterion - chosen.criterion,
+        "rival": law.report.difference(law.report.candidates[1]),
         "forecast hybrid": forecast(sciml.fit(early, seed=seed, progress=False), pelts, until),
         "forecast law": forecast(sciml.fit(early.with_system(law), progress=False), pelts, until),
     }

@@ -40,7 +40,7 @@ def study(seed: int) -> tuple[dict[str, object], sciml.Fit, sciml.Fit]:
     hybrid = sciml.fit(problem, seed=seed, progress=False)
     law = sciml.discover(hybrid, SparseRegression(degree=3), progress=False)
     refit = sciml.fit(problem.with_system(law), progress=False)
-    formulas = law.report.candidates[law.report.chosen].formulas
+    formulas = law.report.best.formulas
     errors = [abs(formulas[name].coeff(x * y) / truth.coeff(x * y) - 1) for name, truth in TRUTH.items()]
     exact = all((formulas[name] / truth).is_number for name, truth in TRUTH.items())
     row = {

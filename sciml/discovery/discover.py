@@ -7,28 +7,31 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sciml.discovery.library import Library, build_library
-from sciml.discovery.proposals import supports
-from sciml.discovery.report import Candidate, Report, choose, price
-from sciml.discovery.sparse_regression import SparseRegression, Support
+from sciml.discovery.library import build_library
+from sciml.discovery.proposals import components, supports, visited
+from sciml.discovery.report import NEAR_TIE, Candidate, Report
+from sciml.discovery.search import Search, Trial
+from sciml.discovery.sparse_regression import SparseRegression
 from sciml.errors import ModelError, SolveError
 from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Monitor
-from sciml.fitting.optimizers import LBFGS
-from sciml.measurement.problem import Problem
 from sciml.symbolic.system import System
+
+ROUNDS = 12
 
 
 def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> System:
     r"""Find closed forms for the learned functions of a fit.
 
     1. Every learned function is written as :math:`\sum_k c_k \phi_k` over the library.
-    2. Supports are proposed by sparse regression on the states that the fit visited: on the slopes of the hybrid, and
-       on the integral form, measurements − ∫ known = start + Σ c_k ∫ φ_k, where noise stays noise.
-    3. Each proposal is refitted through the solver to the data: coefficients, free parameters, initial values and
-       noise levels together.
-    4. Laws are ranked by likelihood less a price per term for the size of the library; of those that the data do not
-       clearly tell apart, the simplest is returned.
+    2. Supports are proposed by best subsets of the integral form along the path that the fit visited,
+       measurements − ∫ known = start + Σ c_k ∫ φ_k, where noise stays noise.
+    3. Each is fitted through the solver to the data: coefficients, free parameters, initial values and noise levels
+       together, by descents with forward sensitivities.
+    4. From the best laws the search goes on to those with one term less, one more, or one exchanged, chosen by score
+       tests, until the best ones lead to nothing new.
+    5. Laws are ranked by twice the negative log-posterior plus a price per term for the size of the library (`price`).
+       The best is returned; those that the data do not clearly tell from it are `law.report.near_ties`.
 
     Args:
         fit: Of a System with learned functions that stand linearly in its equations.
@@ -58,66 +61,34 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
     problem = fit.problem
     sizes = dict(zip(map(str, problem.system.states), problem.sizes))
     library = build_library(problem.system, method.degree, method.library, sizes)
-    proposals = supports(fit, library, method)
-    refitter = _Refitter(fit, library)
-    candidates, failed = [], 0
+    paths = visited(fit, library)
+    groups = components(paths, library)
+    proposals = supports(paths, library, groups, method)
+    search = Search(fit, library, [terms for _, terms in groups], method)
     with Monitor(show=progress) as monitor, threadpool_limits(1):
-        monitor.stage("refitting laws", len(proposals))
+        monitor.stage("fitting laws", ROUNDS)
         for proposal in proposals:
-            candidate = refitter.refit(proposal)
-            failed += candidate is None
-            candidates += [] if candidate is None else [candidate]
-            monitor.step(min((c.criterion for c in candidates), default=np.inf), np.zeros(1))
-    if not candidates:
+            search.try_support(proposal.active, [search.coefficients(proposal.active, proposal.coefficients)])
+        for _ in range(ROUNDS):
+            monitor.step(min((t.criterion for t in search.ranked()[:1]), default=np.inf), np.zeros(1))
+            if not search.round(method.beam):
+                break
+        for trial in search.ranked():
+            if trial.criterion < search.ranked()[0].criterion + NEAR_TIE:
+                search.polish(trial)
+    failed = sum(trial is None for trial in search.trials.values())
+    if failed == len(search.trials):
         raise SolveError(
-            f"none of {len(proposals)} candidate laws could be solved on the data. Try a smaller library, more terms, "
+            f"none of {failed} candidate laws could be solved on the data. Try a smaller library, more terms, "
             "or a fit that follows the data more closely."
         )
-    candidates.sort(key=lambda c: c.criterion)
-    chosen = choose(candidates)
-    report = Report(tuple(candidates), chosen, fit.log_likelihood, failed)
-    return replace(candidates[chosen].system, report=report)
+    candidates = tuple(_candidate(search, trial) for trial in search.ranked()[: method.refits])
+    report = Report(candidates, fit.log_likelihood, failed, len(search.trials), search.rescued)
+    return replace(candidates[0].system, report=report)
 
 
-class _Refitter:
-    """Fits the library System to the data with all but a few coefficients held at zero."""
-
-    def __init__(self, fit: Fit, library: Library):
-        self.library = library
-        self.problem: Problem = fit.problem.with_system(library.system)
-        loss = self.problem.loss
-        self.names = [str(x) for x, p in self.problem.system.parameters.items() if not p.fixed]
-        self.places = {t.coefficient: self.names.index(str(t.coefficient)) for t in library.terms}
-        values = loss.coordinates.values(loss.initial())[0]
-        for k, name in enumerate(self.names):
-            values[k] = fit.estimates.get(name, values[k])
-        for place in self.places.values():
-            values[place] = 0.0
-        starts = [fit.initial.iloc[s.experiment, s.state] for s in self.problem.starts]
-        values[len(values) - len(starts) :] = starts
-        self.values = values
-
-    def refit(self, support: Support) -> Candidate | None:
-        """The law with this support at its best coefficients; None where it cannot be solved."""
-        loss = self.problem.loss
-        places = [self.places[self.library.terms[k].coefficient] for k in support.active]
-        values = self.values.copy()
-        values[places] = support.coefficients
-        vector = loss.coordinates.free(values)
-        moving = np.setdiff1d(np.arange(len(vector)), [p for p in self.places.values() if p not in places])
-
-        def function(part):
-            full = vector.copy()
-            full[moving] = part
-            value, gradient = self.problem.value_and_gradient(full)
-            return value, gradient[moving]
-
-        outcome = LBFGS(steps=200).minimize(function, vector[moving], Monitor(show=False))
-        best = vector.copy()
-        best[moving] = outcome.vector
-        fit = Fit(self.problem, best, outcome.converged, outcome.message)
-        if not np.isfinite(fit.log_likelihood):
-            return None
-        terms, others = len(support.active), len(moving) - len(support.active)
-        cost = price(terms, len(self.library.terms), self.problem.observations, others)
-        return Candidate(fit, self.library, tuple(sorted(support.active)), len(moving), cost - 2 * fit.log_likelihood)
+def _candidate(search: Search, trial: Trial) -> Candidate:
+    message = "nothing more was to be gained" if trial.converged else "all steps used"
+    fit = Fit(search.problem, trial.theta, trial.converged, message)
+    free = len(trial.theta) - len(search.places) + len(trial.active)
+    return Candidate(fit, search.library, trial.active, free, trial.criterion, search.errors(trial))

@@ -7,11 +7,15 @@ from itertools import product, zip_longest
 
 import numpy as np
 from jaxtyping import Float
+from scipy.integrate import cumulative_simpson
 
 from sciml.discovery.library import Library, columns_of
 from sciml.discovery.sparse_regression import SparseRegression, Support, propose
 from sciml.fitting.fit import Fit
 from sciml.symbolic.declarations import LogNormal
+
+SMALL = 12
+"""Up to so many terms of a group, supports of four terms are proposed."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,6 @@ class Path:
 
     Attributes:
         times, states: The grid and the fitted trajectory on it.
-        rates: Right-hand side of the fitted hybrid.
         known: Right-hand side without learned functions.
         linear: Derivative of the right-hand side by each library coefficient.
         parameters: Derivative of the right-hand side by each free parameter of the known part.
@@ -30,7 +33,6 @@ class Path:
 
     times: Float[np.ndarray, " point"]
     states: Float[np.ndarray, "point state"]
-    rates: Float[np.ndarray, "point state"]
     known: Float[np.ndarray, "point state"]
     linear: Float[np.ndarray, "point state term"]
     parameters: Float[np.ndarray, "point state parameter"]
@@ -49,7 +51,6 @@ def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
         times = np.append(fine, experiment.times[-1])
         states = np.stack([fit.simulate(times, e)[name] for name in names], axis=1)
         known, linear = columns_of(library, times, states, fit.estimates)
-        rates = fit.rates(times, states)
         measured = np.full(states.shape, np.nan)
         weights = np.empty(states.shape)
         for i, name in enumerate(names):
@@ -58,7 +59,7 @@ def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
             logarithmic = isinstance(problem.likelihoods.get(name), LogNormal)
             weights[:, i] = 1 / states[:, i] if logarithmic else 1 / problem.sizes[i]
         slopes = _parameter_columns(fit, library, times, states)
-        paths.append(Path(times, states, rates, known, linear, slopes, weights, measured))
+        paths.append(Path(times, states, known, linear, slopes, weights, measured))
     return paths
 
 
@@ -75,10 +76,11 @@ def _parameter_columns(fit: Fit, library: Library, times, states) -> Float[np.nd
     return np.stack(columns, axis=2) if columns else np.zeros((*states.shape, 0))
 
 
-def supports(fit: Fit, library: Library, method: SparseRegression) -> list[Support]:
+def supports(
+    paths: list[Path], library: Library, groups: list[tuple[list[int], list[int]]], method: SparseRegression
+) -> list[Support]:
     """Supports over all functions, the most promising first."""
-    paths = visited(fit, library)
-    parts = [_component_supports(paths, library, component, method) for component in components(paths, library)]
+    parts = [_component_supports(paths, group, method) for group in groups]
     combined = []
     for choice in product(*parts):
         active = tuple(k for support in choice for k in support.active)
@@ -115,19 +117,16 @@ def components(paths: list[Path], library: Library) -> list[tuple[list[int], lis
     return [(sorted(equations), sorted(terms)) for equations, terms in groups]
 
 
-def _component_supports(paths, library: Library, component, method: SparseRegression) -> list[Support]:
+def _component_supports(paths, component, method: SparseRegression) -> list[Support]:
     equations, terms = component
-    found: dict[tuple[int, ...], Support] = {}
-    for rows in (_slope_rows, _integral_rows):
-        tables = [rows(path, i, terms) for path in paths for i in equations]
-        target = np.concatenate([table[0] for table in tables])
-        columns = np.concatenate([table[1] for table in tables])
-        nuisance = _stacked([table[2] for table in tables], [table[3] for table in tables])
-        for support in propose(target, columns, nuisance, terms=method.terms, keep=method.keep):
-            active = tuple(terms[k] for k in support.active)
-            # The integral form comes last and wins: its misfit is noise, that of the slopes the network's bias.
-            found[active] = Support(active, support.coefficients, support.misfit)
-    return list(found.values())
+    tables = [_integral_rows(path, i, terms) for path in paths for i in equations]
+    target = np.concatenate([table[0] for table in tables])
+    columns = np.concatenate([table[1] for table in tables])
+    nuisance = _stacked([table[2] for table in tables], [table[3] for table in tables])
+    # Larger supports of a large library are too many to propose; the search grows them.
+    most = min(method.terms, 2 if len(terms) > SMALL else 4)
+    found = propose(target, columns, nuisance, terms=most, keep=method.keep)
+    return [Support(tuple(terms[k] for k in s.active), s.coefficients, s.misfit) for s in found]
 
 
 def _stacked(shared: list[np.ndarray], own: list[np.ndarray]) -> np.ndarray:
@@ -142,25 +141,13 @@ def _stacked(shared: list[np.ndarray], own: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.concatenate(shared), blocks], axis=1)
 
 
-def _slope_rows(path: Path, equation: int, terms: list[int]):
-    """Learned rates = Σ c_k φ_k on the fine grid: target, columns, common and own nuisance."""
-    weight = path.weights[:, equation]
-    target = (path.rates - path.known)[:, equation] * weight
-    columns = path.linear[:, equation, terms] * weight[:, None]
-    shared = path.parameters[:, equation] * weight[:, None]
-    return target, columns, shared, np.zeros((len(target), 0))
-
-
 def _integral_rows(path: Path, equation: int, terms: list[int]):
     """Measurement − ∫ known = start + Σ c_k ∫ φ_k at the measured times."""
     here = np.isfinite(path.measured[:, equation])
     weight = path.weights[here, equation]
 
     def integral(values):
-        steps = np.diff(path.times)
-        steps = steps.reshape(-1, *[1] * (values.ndim - 1))
-        area = 0.5 * (values[1:] + values[:-1]) * steps
-        return np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(area, axis=0)])[here]
+        return cumulative_simpson(values, x=path.times, axis=0, initial=0.0)[here]
 
     target = (path.measured[here, equation] - integral(path.known[:, equation])) * weight
     columns = integral(path.linear[:, equation, terms]) * weight[:, None]

@@ -1,4 +1,4 @@
-"""What a discovery found: candidate laws, ranked, and why one was chosen."""
+"""What a discovery found: candidate laws, ranked, and how good they are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import sympy as sp
 from scipy.stats import f as f_distribution
+from scipy.stats import t as t_distribution
 
 from sciml.discovery.library import Library
 from sciml.fitting.fit import Fit
 from sciml.symbolic.system import System
 
-NEAR_TIE = 6.0
+NEAR_TIE = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Candidate:
         library: The terms.
         active: Indices of the active terms.
         free: Number of fitted quantities: coefficients, parameters, initial values, noise levels.
-        criterion: −2 log-likelihood + `price` of the terms.
+        criterion: Twice the negative log-posterior + `price` of the terms.
+        errors: Standard error of every coefficient and free parameter, by name; NaN where the data do not tell.
     """
 
     fit: Fit
@@ -34,6 +36,7 @@ class Candidate:
     active: tuple[int, ...]
     free: int
     criterion: float
+    errors: dict[str, float]
 
     @property
     def terms(self) -> int:
@@ -60,6 +63,19 @@ class Candidate:
         """Root mean square residual (of logarithms where the noise is log-normal)."""
         return self.fit.rmse
 
+    def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
+        """Confidence intervals of the coefficients, in the order of the active terms, then of the other parameters.
+
+        They are those of the linearized law (Student's t with the residual degrees of freedom), given that its form is
+        right.
+        """
+        names = [str(self.library.terms[k].coefficient) for k in self.active]
+        names += [name for name in self.errors if name not in names]
+        freedom = max(self.fit.problem.observations - self.free, 1)
+        width = float(t_distribution.ppf(0.5 + 0.5 * level, freedom))
+        values = self.fit.estimates
+        return {n: (values[n] - width * self.errors[n], values[n] + width * self.errors[n]) for n in names}
+
     @cached_property
     def formulas(self) -> dict[str, sp.Expr]:
         """Learned function -> its closed form, estimates filled in."""
@@ -76,24 +92,30 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Report:
-    """Candidates in order of their criterion, and the choice among them.
+    """Candidates in order of their criterion; the first is the law that is returned.
 
-    The criterion is −2 log-likelihood of the refitted law plus a price per term that grows with the size of the library
-    (`price`). Candidates within 6 of the best are near ties: such a difference is positive but not strong evidence
-    (Kass and Raftery 1995, J. Am. Stat. Assoc. 90, 773). Of the near ties the simplest is chosen: fewest terms, then
-    lowest total degree, then best criterion.
+    The criterion is twice the negative log-posterior of the fitted law plus a price per term that grows with the size of
+    the library (`price`). Candidates within 10 of the best are near ties: less than that is no very strong evidence (Kass
+    and Raftery 1995, J. Am. Stat. Assoc. 90, 773), and in simulated studies they held the true law when it was not first.
 
     Attributes:
         candidates: Best criterion first.
-        chosen: Index of the chosen one.
         hybrid_log_likelihood: Of the fit that was discovered from.
         failed: Supports whose equations could not be solved.
+        tried: All supports that were fitted.
+        rescued: Those that could be solved only after a start on short pieces of the path.
     """
 
     candidates: tuple[Candidate, ...]
-    chosen: int
     hybrid_log_likelihood: float
     failed: int
+    tried: int = 0
+    rescued: int = 0
+
+    @property
+    def best(self) -> Candidate:
+        """The law that `discover` returned."""
+        return self.candidates[0]
 
     @property
     def near_ties(self) -> tuple[Candidate, ...]:
@@ -113,20 +135,11 @@ class Report:
         names = ("terms", "degree", "rmse", "log_likelihood", "bic", "criterion")
         row: dict[str, object] = {name: str(rounded(formula)) for name, formula in candidate.formulas.items()}
         row |= {name: getattr(candidate, name) for name in names}
-        return row | {"difference": self.difference(candidate), "chosen": k == self.chosen}
+        return row | {"difference": self.difference(candidate)}
 
     def __str__(self) -> str:
-        shown = sorted({*range(min(10, len(self.candidates))), self.chosen})
-        frame = pd.DataFrame([self._row(k) for k in shown])
-        frame["chosen"] = frame["chosen"].map({True: "<--", False: ""})
+        frame = self.to_frame().head(10)
         return frame.to_string(index=False, float_format=lambda v: f"{v:.3f}")
-
-
-def choose(candidates: list[Candidate]) -> int:
-    """Index of the simplest near tie."""
-    best = candidates[0].criterion
-    near = [k for k, c in enumerate(candidates) if c.criterion - best < NEAR_TIE]
-    return min(near, key=lambda k: (candidates[k].terms, candidates[k].degree, candidates[k].criterion))
 
 
 def price(terms: int, library: int, observations: int, others: int, level: float = 0.01) -> float:

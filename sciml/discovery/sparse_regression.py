@@ -19,16 +19,17 @@ from sciml.symbolic.checks import expression
 class SparseRegression:
     """Few terms of a library for every learned function.
 
-    Supports (sets of active terms) are proposed by exhaustive best subsets and by thresholded least squares, on the
-    slopes and on the integral form of the equations; the best ones are then refitted through the solver, which alone
-    decides (see `discover`).
+    Supports (sets of active terms) are proposed by best subsets and by thresholded least squares on the integral form of
+    the equations; the fits through the solver alone decide, and lead to others (see `discover`).
 
     Args:
         degree: Library of all monomials of the function's arguments up to this total degree.
         library: Terms of your own, SymPy expressions in the states (besides those of `degree`, if given).
         terms: Most terms per learned function (for functions that share an equation: together).
         keep: Supports of each size that go into combinations.
-        refits: Combinations that are refitted through the solver.
+        refits: Combinations that are fitted through the solver before the search goes on, and laws in the report.
+        beam: How many of the best laws the search goes on from.
+        shared: Price a term once that stands in several functions: what one state loses, another gains.
 
     Reference:
         Brunton, Proctor, Kutz (2016), PNAS 113, 3932 (thresholded least squares); Schaeffer and McCalla (2017),
@@ -40,6 +41,8 @@ class SparseRegression:
     terms: int = 3
     keep: int = 6
     refits: int = 40
+    beam: int = 4
+    shared: bool = False
 
     def __post_init__(self):
         library = self.library if np.iterable(self.library) else [self.library]
@@ -49,7 +52,7 @@ class SparseRegression:
             raise ModelError("`SparseRegression` needs terms: `degree=2`, or `library=[x, x*y, ...]`.")
         if self.degree is not None and (not isinstance(self.degree, int) or not 0 <= self.degree <= 10):
             raise ModelError(f"`degree={self.degree!r}` must be a whole number from 0 to 10.")
-        for name in ("terms", "keep", "refits"):
+        for name in ("terms", "keep", "refits", "beam"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ModelError(f"`{name}={getattr(self, name)!r}` must be a positive whole number.")
 

@@ -85,6 +85,13 @@ class Loss:
         numbers = self.physical(np.zeros(len(self.coordinates)))
         return NativeEvaluator(self.problem, self.shots, self._model, self.coordinates, self._places(), numbers)
 
+    def in_pieces(self, intervals: int) -> Loss:
+        """The same loss over more shots for each experiment; native code is shared."""
+        other = Loss(self.problem, intervals)
+        if self.engine == "native":
+            other.engine, other._model = self.engine, self._model
+        return other
+
     def scorer(self, limits: float = np.inf) -> Scorer:
         """Descents by scoring (Gauss-Newton for any likelihood) over some of the coordinates, natively.
 
@@ -121,13 +128,16 @@ class Loss:
         system = problem.system
         given = {s.state: s.parameter.value for s in problem.starts}
         constants = {symbol: p.value for symbol, p in system.parameters.items()}
-        nodes = []
+        nodes, curves = [], {}
         for shot in self.shots:
             if shot.first:
                 continue
             for i, x in enumerate(system.states):
                 if problem.experiments[shot.experiment].measures(str(x)):
-                    value = problem.curve(shot.experiment, str(x))(shot.times[0])[0]
+                    key = shot.experiment, str(x)
+                    if key not in curves:
+                        curves[key] = problem.curve(*key)
+                    value = curves[key](shot.times[0])[0]
                 elif i in given:
                     value = given[i]
                 else:

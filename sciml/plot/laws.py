@@ -30,7 +30,7 @@ def discovery(hybrid: Fit, law: Fit, path: str | Path | None = None) -> Figure:
     report = system.report
     if report is None:
         raise ModelError("`law` must be the fit of a System that `discover` returned: it carries the closed forms.")
-    formulas = report.candidates[report.chosen].formulas
+    formulas = report.best.formulas
     planar = len(system.states) >= 2
     panels = 1 + planar + len(functions)
     columns = panels if panels <= 3 else 2 if panels == 4 else 3

@@ -158,7 +158,7 @@ class System:
                 return expression
             for function, form in functions.items():
                 expression = expression.replace(function, form)
-            return expression.doit().subs(symbols) if functions else expression.subs(symbols)
+            return (expression.doit() if functions else expression).xreplace(symbols)
 
         def apply_all(table):
             return {key: apply(value) for key, value in table.items()}
