@@ -349,3 +349,27 @@ def test_discovery_needs_a_fit_with_learned_functions_and_a_known_method(hybrid,
     known = fitted(System({x: -k * x}, parameters={k: Parameter(0.9)}), *decay, steps=2)
     with pytest.raises(ModelError, match="nothing is to be discovered"):
         discovered(known, degree=1)
+
+
+def test_intervals_hold_the_truth_and_narrow_with_the_level(law):
+    best = law.report.best
+    wide, narrow = best.intervals(0.99), best.intervals(0.5)
+    assert list(wide) == [str(best.library.terms[k].coefficient) for k in best.active]
+    for name, truth in zip(wide, (1.5, -1.0)):
+        assert wide[name][0] < truth < wide[name][1]
+        assert wide[name][0] < narrow[name][0] < narrow[name][1] < wide[name][1]
+
+
+def test_a_term_of_two_functions_is_priced_once_if_that_is_assumed():
+    times = np.linspace(0, 2, 9)
+    data = (
+        pd.DataFrame({"x": 2 * np.exp(-times), "y": 2 - 2 * np.exp(-times)}, index=times)
+        + 0.01 * np.cos(9 * times)[:, None]
+    )
+    system = System({x: -f(x), y: g(x)}, learned={f: MLP(hidden=(3,)), g: MLP(hidden=(3,))})
+    fit = fitted(system, data, {x: Normal(0.01), y: Normal(0.01)}, steps=15)
+    apart, shared = discovered(fit, degree=2).report, discovered(fit, degree=2, shared=True).report
+    assert [formula.coeff(x) * x == formula for formula in shared.best.formulas.values()] == [True, True]
+    once = next(c for c in apart.candidates if c.active == shared.best.active)
+    paid = price(2, 6, 18, 2) - price(1, 6, 18, 2)
+    assert once.criterion - shared.best.criterion == pytest.approx(paid, abs=1e-3)

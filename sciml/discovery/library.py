@@ -197,8 +197,8 @@ def columns_of(
     system = library.system
     coefficients = [term.coefficient for term in library.terms]
     symbols = [*system.states, system.time]
-    known_values = {x: values.get(str(x), p.value) for x, p in system.parameters.items() if x not in coefficients}
-    fixed = {x: sp.Float(value) for x, value in known_values.items()}
+    others = {x: p.value for x, p in system.parameters.items() if x not in coefficients}
+    fixed = {x: sp.Float(values.get(str(x), value)) for x, value in others.items()}
     arguments = [*states.T, times]
     known = np.empty(states.shape)
     linear = np.zeros((*states.shape, len(coefficients)))
@@ -210,12 +210,12 @@ def columns_of(
                 name = library.functions[library.terms[k].function]
                 raise ModelError(f"`{name}` does not stand linearly in the equation of `{system.states[i]}`.")
         rest = rhs.xreplace(dict.fromkeys(coefficients, sp.S.Zero))
-        values = _evaluate(symbols, [e.xreplace(fixed) for e in (*slopes, rest)], arguments)
-        for k, column in zip(here, values):
+        columns = _evaluate(symbols, [e.xreplace(fixed) for e in (*slopes, rest)], arguments)
+        for k, column in zip(here, columns):
             _check(column, f"the library term `{library.terms[k].expression}`")
             linear[:, i, k] = column
-        _check(values[-1], f"the known part of the equation of `{system.states[i]}`")
-        known[:, i] = values[-1]
+        _check(columns[-1], f"the known part of the equation of `{system.states[i]}`")
+        known[:, i] = columns[-1]
     return known, linear
 
 
