@@ -61,6 +61,8 @@ def learn(family: dict[float, pd.DataFrame], start: float, stop: float, seed: in
         fit = minimized(system, parts, NOISE, 100 if quick else 300, seed, rtol=1e-7, atol=1e-7)
         system = dataclasses.replace(fit.system, initial={})
     for level, steps in ((3e-3, 100),) if quick else ((1e-2, 200), (1e-3, 600), (2e-4, 1500)):
+        for name, frame in waves_only.items():  # where the last stage started: other starts may plunge
+            frame.iloc[0, [frame.columns.get_loc(x) for x in ("phi", "p")]] = fit.initial.loc[name, ["phi", "p"]]
         fit = minimized(system, waves_only, NOISE | {"h22_real": Normal(level)}, steps, seed)
         system = dataclasses.replace(fit.system, initial={})
     return fit
