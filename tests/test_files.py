@@ -267,10 +267,11 @@ def test_a_learned_function_within_another_comes_back_with_its_derivatives():
 
 
 def test_every_system_in_the_models_comes_back():
-    for name in sciml.models.__all__:
-        system = getattr(sciml.models, name)()
-        if isinstance(system, System):
-            assert decode_system(json.loads(json.dumps(encode_system(system)[0])), {}) == system
+    factories = [getattr(sciml.models, name) for name in sciml.models.__all__]
+    systems = [factory() for factory in factories if callable(factory)]
+    assert len(systems) > 10
+    for system in [*systems, sciml.models.binary_black_hole.newtonian()]:
+        assert decode_system(json.loads(json.dumps(encode_system(system)[0])), {}) == system
 
 
 @pytest.mark.parametrize("expression", [sp.gamma(x), sp.Integral(x, (x, 0, y)), sp.GoldenRatio * x], ids=str)

@@ -126,7 +126,7 @@ def _from_text(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _from_hdf5(path: Path, group: str | None) -> tuple[np.ndarray, np.ndarray]:
     try:
-        import h5py
+        import h5py  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DataError(f"reading `{path.name}` needs h5py: {EXTRA}.") from error
     try:

@@ -118,8 +118,8 @@ def lal(
 
 def _lalsuite() -> tuple[Any, Any]:
     try:
-        import lal
-        import lalsimulation
+        import lal  # pyright: ignore[reportMissingImports]
+        import lalsimulation  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DataError(f"waveforms of lalsimulation need lalsuite: {EXTRA}.") from error
     lal.swig_redirect_standard_output_error(False)

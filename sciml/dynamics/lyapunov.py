@@ -14,7 +14,7 @@ from torch import Tensor
 from sciml.dynamics.evolution import Analyzed, Evolution
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.lowering.slopes import flattened, slope
-from sciml.lowering.vector_field import trained_system
+from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.simulation import simulate
 from sciml.solvers import AbstractSolver, Tsit5, solve
 from sciml.symbolic.system import System
@@ -107,7 +107,7 @@ def lyapunov_spectrum(
     if evolution.discrete:
         advance = _step_of_map(evolution, int(interval))
     elif evolution.field is not None:
-        advance = _step_of_system(evolution, count, interval, solver, rtol, atol)
+        advance = _step_of_system(evolution.field, count, interval, solver, rtol, atol)
     else:
         advance = _step_of_callable(evolution, count, interval, solver, rtol, atol)
     frame = torch.eye(size, dtype=y.dtype)[:, :count].expand(len(y), size, count)
@@ -193,12 +193,11 @@ def _step_of_map(evolution: Evolution, steps: int):
     return advance
 
 
-def _step_of_system(evolution: Evolution, count: int, interval: float, solver, rtol: float, atol: float):
-    field = evolution.field
+def _step_of_system(field: VectorField, count: int, interval: float, solver, rtol: float, atol: float):
     if field.system.events:
         raise ModelError("the System has events, behind which deviations jump: `replace(system, events=())`.")
     extended = variational_system(trained_system(field), count)
-    compiled = type(field)(extended)
+    compiled = compile(extended)
 
     def advance(t: float, y: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         rows = torch.cat([y, frame.transpose(1, 2).flatten(1)], dim=1).numpy()

@@ -85,7 +85,7 @@ def poincare_section(
             "the field is a callable: give the surface as a function of `(t, y)`, `lambda t, y: y[..., 0]`."
         )
     with torch.no_grad():
-        found = solve(
+        solution = solve(
             analyzed,
             rows[0],
             torch.tensor(times, dtype=rows.dtype),
@@ -94,7 +94,9 @@ def poincare_section(
             atol=atol,
             events=[Event(condition, direction=direction)],
             max_steps=10_000_000,
-        ).events
+        )
+    found = solution.events
+    assert found is not None  # events were asked for
     frame = pd.DataFrame(found.states.numpy(), pd.Index(found.times.numpy(), name="t"))
     frame.columns = [f"y{i}" for i in range(rows.shape[1])]
     return frame[frame.index >= transient]

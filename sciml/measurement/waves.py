@@ -208,8 +208,8 @@ def detector_density(
         DataError: lalsuite is not installed, or knows no such detector.
     """
     try:
-        import lal
-        import lalsimulation
+        import lal  # pyright: ignore[reportMissingImports]
+        import lalsimulation  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DataError('the noise of detectors needs lalsuite: pip install "sciml-hybrid[gw]".') from error
     function = getattr(lalsimulation, f"SimNoisePSD{name}", None)

@@ -63,9 +63,9 @@ def sample(laplace: Laplace, draws: int = 1000, tune: int = 500, chains: int = 4
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
-            import arviz
-            import nutpie
-            from nutpie.compiled_pyfunc import from_pyfunc
+            import arviz  # pyright: ignore[reportMissingImports]
+            import nutpie  # pyright: ignore[reportMissingImports]
+            from nutpie.compiled_pyfunc import from_pyfunc  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ModelError('chains need nutpie: `pip install "sciml-hybrid[chains]"`.') from error
     count, factor, best = len(laplace.vector), laplace.factor, laplace.vector
