@@ -37,7 +37,9 @@ from sciml.solvers import (
     Yoshida6,
     solve,
 )
-from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.distributions import LogNormal, NegativeBinomial, Normal, Poisson, StudentT
+from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 from sciml.uncertainty.chains import Chains
 from sciml.uncertainty.curvature import ExactHessian, GaussNewton
@@ -78,8 +80,11 @@ __all__ = [
     "Midpoint",
     "ModelError",
     "MultipleShooting",
+    "NegativeBinomial",
     "Normal",
     "Parameter",
+    "Penalty",
+    "Poisson",
     "Problem",
     "Profile",
     "Rodas5P",
@@ -88,6 +93,7 @@ __all__ = [
     "Solution",
     "SolveError",
     "SparseRegression",
+    "StudentT",
     "System",
     "Tsit5",
     "VectorField",

@@ -12,7 +12,8 @@ from problems import explosion, pendulum, rotation
 from sciml.measurement.problem import Problem
 from sciml.solvers import Dopri8, solve
 from sciml.solvers.methods.dopri8 import DOPRI8
-from sciml.symbolic.declarations import MLP, Normal, Parameter
+from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.distributions import Normal
 from sciml.symbolic.system import System
 
 

@@ -17,7 +17,8 @@ from sciml.measurement.loss import Loss
 from sciml.measurement.problem import Problem
 from sciml.measurement.shots import cut
 from sciml.simulation import simulate
-from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.distributions import LogNormal, Normal
 from sciml.symbolic.system import System
 
 hare, lynx, birth, death, sigma, x, v, k = sp.symbols("hare lynx birth death sigma x v k", real=True)
@@ -164,7 +165,7 @@ MODELS = {
     ),
     "noise that is a number": (
         problem(frame(), noise={x: 0.1}),
-        r"noise of `x` is 0.1: give `Normal\(\.\.\.\)` or `LogNormal\(\.\.\.\)`",
+        r"noise of `x` is 0.1: give `Normal\(\.\.\.\)`, or another of `Normal`, `LogNormal`, `StudentT`",
         problem(frame(), noise={x: Normal(0.1)}),
     ),
     "noise of no quantity": (

@@ -9,7 +9,8 @@ import torch
 
 from sciml.errors import ModelError
 from sciml.lowering.vector_field import compile
-from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.distributions import LogNormal, Normal
 from sciml.symbolic.system import System
 
 x, y, v, k, alpha, sigma = sp.symbols("x y v k alpha sigma", real=True)
@@ -251,7 +252,7 @@ DECLARATIONS = {
     ),
     "negative noise": (
         lambda: Normal(-1),
-        r"`Normal\(-1\)`: the scale is a standard deviation and must be a positive",
+        r"`Normal\(-1\)`: the scale must be a positive number",
         lambda: Normal(1),
     ),
     "no noise": (lambda: LogNormal(0), r"`LogNormal\(0\)`: the scale", lambda: LogNormal(None)),

@@ -12,7 +12,7 @@ from scipy.integrate import cumulative_simpson
 from sciml.discovery.library import Library, columns_of
 from sciml.discovery.sparse_regression import SparseRegression, Support, propose
 from sciml.fitting.fit import Fit
-from sciml.symbolic.declarations import LogNormal
+from sciml.symbolic.distributions import LogNormal
 
 SMALL = 12
 """Up to so many terms of a group, supports of four terms are proposed."""

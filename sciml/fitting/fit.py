@@ -21,7 +21,7 @@ from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
 from sciml.fitting.saving import FIT_FIELDS, save
 from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.measurement.likelihood import residuals
+from sciml.measurement.likelihood import likelihood_of
 from sciml.measurement.prediction import experiment_at, load, output_times, predict
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation
@@ -151,15 +151,49 @@ class Fit:
             f"`{function}` is not a learned function. There are {quoted(known)}.{suggestion(function, known)}"
         )
 
+    def predicted(self, ts: Sequence[float] | None = None, experiment: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The model's value of every measured column over time, and the scale of the noise around it.
+
+        Where a column of the data multiplies the noise level, that is done at the measured times, `ts=None`; elsewhere
+        the scale is the level before it is multiplied.
+        """
+        simulation = self.simulate(ts, experiment)
+        measured = experiment_at(self.problem, experiment)
+        means, scales = self.problem.loss.measure(self.vector, simulation.times, simulation.states)
+        scales = scales * measured.levels if ts is None else scales
+        index = pd.Index(simulation.times, name=str(self.problem.system.time))
+        columns = list(measured.columns)
+        return pd.DataFrame(means, index=index, columns=columns), pd.DataFrame(scales, index=index, columns=columns)
+
     def residuals(self, experiment: int = 0) -> pd.DataFrame:
         """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
         measured = experiment_at(self.problem, experiment)
-        model = self.simulate(experiment=experiment).to_frame()
+        means, _ = self.predicted(experiment=experiment)
+        return pd.DataFrame(
+            {name: self._likelihood(name).residuals(measured.column(name), means[name].to_numpy()) for name in means},
+            index=means.index,
+        )
+
+    def normalized_residuals(self, experiment: int = 0, seed: int = 0) -> pd.DataFrame:
+        """Residuals that are standard normal if the model is right, whatever the noise; NaN where nothing was measured.
+
+        Args:
+            experiment: Which.
+            seed: Of the draws that counts need, see `AbstractLikelihood.quantile_residuals`.
+        """
+        measured = experiment_at(self.problem, experiment)
+        means, scales = self.predicted(experiment=experiment)
+        draw = np.random.default_rng(seed)
         columns = {
-            name: residuals(self.problem.likelihoods[name], measured.column(name), model[name].to_numpy())
-            for name in measured.columns
+            name: self._likelihood(name).quantile_residuals(
+                measured.column(name), means[name].to_numpy(), scales[name].to_numpy(), draw
+            )
+            for name in means
         }
-        return pd.DataFrame(columns, index=pd.Index(measured.times, name=str(self.problem.system.time)))
+        return pd.DataFrame(columns, index=means.index)
+
+    def _likelihood(self, column: str):
+        return likelihood_of(self.problem.likelihoods[column])
 
     @property
     def rmse(self) -> float:
@@ -261,6 +295,7 @@ def fit(
     if optimizers is None:
         optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
     started = time.perf_counter()
+    problem = problem.with_weights(seed)
     # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy cores.
     with Monitor(show=progress) as monitor, threadpool_limits(1):
         try:

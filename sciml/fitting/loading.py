@@ -21,6 +21,7 @@ from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
 from sciml.symbolic.declarations import MLP
+from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
 
 SOLVERS = tuple(
@@ -83,14 +84,16 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
             set_weights(network, arrays[f"module.{k}"])
         elif _weights(network, system.arity(group), len(group)) > len(vector):
             raise DataError(f"the vector in the file has {len(vector)} numbers, too few for a network of {network}.")
-    data = {
-        name: pd.DataFrame(arrays[f"values.{k}"], index=arrays[f"times.{k}"], columns=content["columns"])
-        for k, name in enumerate(content["experiments"])
-    }
+    data = {name: _decode_frame(content, arrays, k) for k, name in enumerate(content["experiments"])}
+    penalties = [
+        Penalty(decoder.decode(tree["condition"]), float(tree["weight"]), int(tree["points"]))
+        for tree in content["penalties"]
+    ]
     problem = Problem(
         system,
         data,
         {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
+        penalties=penalties,
         solver=_decode_option(content["solver"], SOLVERS),
         gradients=_decode_option(content["gradients"], (solvers.Backsolve, solvers.Checkpointed, solvers.Direct)),
         rtol=float(content["rtol"]),
@@ -108,6 +111,17 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         notes=tuple(map(str, content["notes"])),
         **{name: kind(content["fit"][name]) for name, kind in FIT_FIELDS.items()},
     )
+
+
+def _decode_frame(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], k: int) -> pd.DataFrame:
+    """The measurements of one experiment, with the columns that multiply noise levels."""
+    columns = content["columns"]
+    frame = pd.DataFrame(arrays[f"values.{k}"], index=arrays[f"times.{k}"], columns=columns)
+    for column, level in content["levels"].items():
+        factor = pd.Series(arrays[f"levels.{k}"][:, columns.index(column)], index=frame.index)
+        factor = factor.where(frame[column].notna())
+        frame[level] = frame[level].fillna(factor) if level in frame else factor
+    return frame
 
 
 def _weights(mlp: MLP, inputs: int, outputs: int) -> int:

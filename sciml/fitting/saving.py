@@ -17,9 +17,9 @@ from sciml.lowering.networks import weights_of
 from sciml.measurement.problem import Problem
 from sciml.storage import write_atomically
 from sciml.symbolic.declarations import MLP
-from sciml.symbolic.serialize import encode_noise, encode_system
+from sciml.symbolic.serialize import encode, encode_noise, encode_system
 
-FORMAT, VERSION = "sciml-fit", 1
+FORMAT, VERSION = "sciml-fit", 2
 FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
 
 
@@ -49,6 +49,8 @@ def save(
             arrays[f"module.{k}"] = weights_of(network)
     for k, experiment in enumerate(problem.experiments):
         arrays[f"times.{k}"], arrays[f"values.{k}"] = experiment.times, experiment.values
+        if problem.levels:
+            arrays[f"levels.{k}"] = experiment.levels
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -56,6 +58,11 @@ def save(
         "experiments": [experiment.name for experiment in problem.experiments],
         "columns": list(problem.columns),
         "noise": {name: encode_noise(model) for name, model in problem.likelihoods.items()},
+        "levels": problem.levels,
+        "penalties": [
+            {"condition": encode(penalty.condition), "weight": penalty.weight, "points": penalty.points}
+            for penalty in problem.penalties
+        ],
         "solver": _encode_option(problem.solver),
         "gradients": _encode_option(problem.gradients),
         "rtol": problem.rtol,

@@ -9,7 +9,8 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Float, Int
 
-from sciml.symbolic.declarations import LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import Parameter
+from sciml.symbolic.distributions import LogNormal, StudentT
 
 
 class Transform(IntEnum):
@@ -22,7 +23,7 @@ class Transform(IntEnum):
 
 
 class Prior(IntEnum):
-    """On what a Gaussian prior of a coordinate acts."""
+    """On what the prior of a coordinate acts."""
 
     NONE = 0
     VALUE = 1
@@ -31,13 +32,14 @@ class Prior(IntEnum):
 
 @dataclass(frozen=True)
 class Coordinates:
-    r"""Smooth one-to-one maps between free coordinates and values, one per entry, and Gaussian priors on the values.
+    r"""Smooth one-to-one maps between free coordinates and values, one per entry, and priors on the values.
 
     Attributes:
         transform: `Transform` codes.
         lower, upper, scale: Bounds, and the unit of unbounded coordinates.
         prior: `Prior` codes.
-        center, precision: Mean and inverse variance of the prior, of the value or its logarithm.
+        center, precision: Center and inverse squared scale of the prior, of the value or its logarithm.
+        freedom: Degrees of freedom of the prior, a Student's t; infinite for a Gaussian.
     """
 
     transform: Int[np.ndarray, " n"]
@@ -47,6 +49,7 @@ class Coordinates:
     prior: Int[np.ndarray, " n"]
     center: Float[np.ndarray, " n"]
     precision: Float[np.ndarray, " n"]
+    freedom: Float[np.ndarray, " n"]
 
     @classmethod
     def of_parameters(cls, parameters: Iterable[Parameter], scales: Iterable[float | None] = ()) -> Coordinates:
@@ -58,21 +61,21 @@ class Coordinates:
             lower, upper = parameter.bounds
             transform = Transform((lower is not None) + 2 * (upper is not None))
             unit = scale or abs(parameter.value) or 1.0
-            kind, center, spread = _prior_of(parameter)
-            rows.append((transform, lower or 0.0, upper or 0.0, unit, kind, center, spread))
+            rows.append((transform, lower or 0.0, upper or 0.0, unit, *_prior_of(parameter)))
         return cls._from_rows(rows)
 
     @classmethod
-    def of_weights(cls, precision: Float[np.ndarray, " n"]) -> Coordinates:
-        """Unbounded coordinates with a prior of mean zero: weights of a network under decay."""
+    def of_weights(cls, center: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> Coordinates:
+        """Unbounded coordinates with a Gaussian prior: weights of a network, and what decay pulls them to."""
         kind = np.where(precision > 0, Prior.VALUE, Prior.NONE)
         zero, one = np.zeros(len(precision)), np.ones(len(precision))
-        return cls(np.full(len(precision), Transform.SCALED), zero, zero, one, kind, zero, precision)
+        gaussian = np.full(len(precision), np.inf)
+        return cls(np.full(len(precision), Transform.SCALED), zero, zero, one, kind, center, precision, gaussian)
 
     @classmethod
     def _from_rows(cls, rows: list[tuple]) -> Coordinates:
-        columns = [np.array(column) for column in zip(*rows)] if rows else [np.zeros(0)] * 7
-        kinds = (int, float, float, float, int, float, float)
+        columns = [np.array(column) for column in zip(*rows)] if rows else [np.zeros(0)] * 8
+        kinds = (int, float, float, float, int, float, float, float)
         return cls(*(column.astype(kind) for column, kind in zip(columns, kinds)))
 
     @classmethod
@@ -114,16 +117,21 @@ class Coordinates:
         logarithmic = self.prior == Prior.LOGARITHM
         positive = np.where(logarithmic, np.maximum(values, np.finfo(float).tiny), 1.0)
         deviation = np.where(logarithmic, np.log(positive), values) - self.center
-        deviation = np.where(self.prior == Prior.NONE, 0.0, deviation)
-        gradient = self.precision * deviation / positive
-        return 0.5 * float(np.sum(self.precision * deviation**2)), gradient
+        square = np.where(self.prior == Prior.NONE, 0.0, self.precision * deviation**2)
+        heavy = np.isfinite(self.freedom)
+        nu = np.where(heavy, self.freedom, 1.0)
+        each = np.where(heavy, 0.5 * (nu + 1) * np.log1p(square / nu), 0.5 * square)
+        weight = np.where(heavy, (nu + 1) / (nu + square), 1.0) * self.precision
+        gradient = np.where(self.prior == Prior.NONE, 0.0, weight * deviation / positive)
+        return float(np.sum(each)), gradient
 
 
-def _prior_of(parameter: Parameter) -> tuple[Prior, float, float]:
-    if parameter.prior is None:
-        return Prior.NONE, 0.0, 0.0
-    precision = float(parameter.prior.scale) ** -2
-    if isinstance(parameter.prior, LogNormal):
-        return Prior.LOGARITHM, float(np.log(parameter.value)), precision
-    assert isinstance(parameter.prior, Normal), "Parameter refuses other priors"
-    return Prior.VALUE, parameter.value, precision
+def _prior_of(parameter: Parameter) -> tuple[Prior, float, float, float]:
+    """On what it acts, its center, inverse squared scale, and degrees of freedom."""
+    prior = parameter.prior
+    if prior is None:
+        return Prior.NONE, 0.0, 0.0, np.inf
+    precision = float(prior.scale) ** -2
+    if isinstance(prior, LogNormal):
+        return Prior.LOGARITHM, float(np.log(parameter.value)), precision, np.inf
+    return Prior.VALUE, parameter.value, precision, prior.freedom if isinstance(prior, StudentT) else np.inf

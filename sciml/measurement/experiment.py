@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sciml.errors import DataError, quoted, suggestion
 
@@ -22,12 +22,14 @@ class Experiment:
         columns: Names of what was measured.
         times: When, strictly increasing, in the model's time unit.
         values: What, NaN where nothing was measured.
+        levels: What multiplies the noise level of each value: 1, or what another column of the data says.
     """
 
     name: str
     columns: tuple[str, ...]
     times: Float[np.ndarray, " time"]
     values: Float[np.ndarray, "time column"]
+    levels: Float[np.ndarray, "time column"]
 
     @property
     def observations(self) -> int:
@@ -42,17 +44,22 @@ class Experiment:
         """Values of one column; all NaN if this experiment did not measure it."""
         return self.values[:, self.columns.index(name)]
 
+    def only(self, kept: Bool[np.ndarray, "time column"]) -> Experiment:
+        """The same experiment with gaps where values are not kept."""
+        return replace(self, values=np.where(kept, self.values, np.nan))
+
     def to_frame(self) -> pd.DataFrame:
         """The series as the DataFrame it came from."""
         return pd.DataFrame(self.values, index=pd.Index(self.times, name="time"), columns=list(self.columns))
 
 
-def read_experiments(data: Any, known: Sequence[str]) -> tuple[Experiment, ...]:
+def read_experiments(data: Any, known: Sequence[str], levels: Mapping[str, str]) -> tuple[Experiment, ...]:
     """Check one DataFrame, a list or a dict of them, and return experiments with the same columns.
 
     Args:
         data: Index = time; columns named like states or observables; NaN = not measured.
         known: Names of states and observables.
+        levels: Measured column -> column that multiplies its noise level.
 
     Raises:
         DataError: What is wrong with which experiment, column and row, and what to do.
@@ -60,12 +67,17 @@ def read_experiments(data: Any, known: Sequence[str]) -> tuple[Experiment, ...]:
     frames = _named_frames(data)
     columns = tuple(name for name in known if any(name in map(str, frame.columns) for frame in frames.values()))
     for name, frame in frames.items():
-        _check_frame(name, frame, known)
-    experiments = tuple(_experiment(name, frame, columns) for name, frame in frames.items())
+        _check_frame(name, frame, known, set(levels.values()))
+    experiments = tuple(_experiment(name, frame, columns, levels) for name, frame in frames.items())
     for column in columns:
         if not any(np.isfinite(experiment.column(column)).any() for experiment in experiments):
             raise DataError(f"column `{column}` holds no value at all, only gaps. Drop it: `data.drop(columns=...)`.")
     return experiments
+
+
+def column_names(data: Any) -> set[str]:
+    """Names of the columns of all experiments."""
+    return {str(column) for frame in _named_frames(data).values() for column in frame.columns}
 
 
 def _named_frames(data: Any) -> dict[str, pd.DataFrame]:
@@ -85,9 +97,9 @@ def _named_frames(data: Any) -> dict[str, pd.DataFrame]:
     return frames
 
 
-def _check_frame(name: str, frame: pd.DataFrame, known: Sequence[str]) -> None:
+def _check_frame(name: str, frame: pd.DataFrame, known: Sequence[str], others: set[str]) -> None:
     for column in frame.columns:
-        if str(column) not in known:
+        if str(column) not in known and str(column) not in others:
             raise DataError(
                 f"column `{column}` matches no state or observable. The system has {quoted(known)}."
                 f"{suggestion(column, known)} Rename it, or leave it out."
@@ -139,7 +151,19 @@ def _check_values(name: str, column: pd.Series) -> None:
         raise DataError(f"column `{column.name}` of `{name}` is infinite at {column.index[row]}. Use NaN for a gap.")
 
 
-def _experiment(name: str, frame: pd.DataFrame, columns: tuple[str, ...]) -> Experiment:
-    aligned = frame.rename(columns=str).reindex(columns=list(columns))
-    values = np.column_stack([pd.to_numeric(aligned[c]).to_numpy(dtype=float, na_value=np.nan) for c in columns])
-    return Experiment(name, columns, frame.index.to_numpy(dtype=float), values)
+def _experiment(name: str, frame: pd.DataFrame, columns: tuple[str, ...], levels: Mapping[str, str]) -> Experiment:
+    frame = frame.rename(columns=str)
+    values, factors = (
+        frame.reindex(columns=list(names)).apply(pd.to_numeric).to_numpy(dtype=float, na_value=np.nan)
+        for names in (columns, [levels.get(column, column) for column in columns])
+    )
+    given = np.array([column in levels for column in columns])
+    factors = np.where(given & np.isfinite(values), factors, 1.0)
+    wrong = np.argwhere(~(factors > 0))
+    if len(wrong):
+        row, k = wrong[0]
+        raise DataError(
+            f"the noise level `{levels[columns[k]]}` of `{columns[k]}` in `{name}` is {factors[row, k]:g} at time "
+            f"{frame.index[row]:g}: give a positive number wherever `{columns[k]}` was measured, or drop that value."
+        )
+    return Experiment(name, columns, frame.index.to_numpy(dtype=float), values, factors)

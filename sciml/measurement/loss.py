@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ from sciml.errors import ModelError
 from sciml.lowering.networks import build_network, decayed, weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.coordinates import Coordinates
+from sciml.measurement.experiment import Experiment
 from sciml.measurement.measured import Measured
 from sciml.measurement.native_evaluator import NativeEvaluator, compiled
 from sciml.measurement.shots import cut
@@ -34,16 +35,31 @@ class Loss:
     Args:
         problem: The System and the measurements.
         intervals: Number of shots per experiment.
+        experiments: Other measurements of the same experiments, such as those that were held out.
+        penalized: Whether penalties count.
     """
 
-    def __init__(self, problem: Measured, intervals: int = 1):
+    def __init__(
+        self,
+        problem: Measured,
+        intervals: int = 1,
+        experiments: Sequence[Experiment] | None = None,
+        penalized: bool = True,
+    ):
         self.problem = problem
-        self.shots = cut(problem.experiments, intervals)
+        experiments = problem.experiments if experiments is None else experiments
+        shots = cut(experiments, intervals)
+        if problem.penalties:
+            shots = tuple(shot.refined(max(penalty.points for penalty in problem.penalties)) for shot in shots)
+        self.shots = shots
+        durations = [experiment.times[-1] - experiment.times[0] for experiment in experiments]
+        self.prices = [penalized * shot.weights / durations[shot.experiment] for shot in shots]
         system = problem.system
         self.field = compile(system)
         self._values = np.array([parameter.value for parameter in system.parameters.values()])
         self._free = np.array([not parameter.fixed for parameter in system.parameters.values()], dtype=bool)
-        weights = [self._decay(group, network) for group, network in zip(system.learned.values(), self.field.networks)]
+        networks = list(zip(system.learned.values(), self.field.networks))
+        weights = [Coordinates.of_weights(weights_of(network), self._decay(mlp, network)) for mlp, network in networks]
         first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
         inner = [k for k, shot in enumerate(self.shots) if not shot.first]
         states = len(system.states)
@@ -53,14 +69,14 @@ class Loss:
         self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)], int)
         parts = [
             Coordinates.of_parameters(p for p in system.parameters.values() if not p.fixed),
-            *map(Coordinates.of_weights, weights),
+            *weights,
             Coordinates.of_parameters([s.parameter for s in problem.starts], [s.scale for s in problem.starts]),
             Coordinates.of_parameters(self._nodes(), list(problem.sizes) * len(inner)),
         ]
         self.coordinates = Coordinates.joined(parts)
         self._splits = np.cumsum([len(parts[0]), sum(map(len, weights)), len(self._rows)])
         self._single = len(self.coordinates) - len(parts[-1])
-        self._evaluator = TorchEvaluator(problem, self.shots, self.field)
+        self._evaluator = TorchEvaluator(problem, shots, self.prices, self.field)
 
     @cached_property
     def engine(self) -> str:
@@ -83,7 +99,8 @@ class Loss:
         if self.engine != "native":
             return None
         numbers = self.physical(np.zeros(len(self.coordinates)))
-        return NativeEvaluator(self.problem, self.shots, self._model, self.coordinates, self._places(), numbers)
+        places = self._places()
+        return NativeEvaluator(self.problem, self.shots, self.prices, self._model, self.coordinates, places, numbers)
 
     def in_pieces(self, intervals: int) -> Loss:
         """The same loss over more shots for each experiment; native code is shared."""
@@ -143,7 +160,10 @@ class Loss:
                 else:
                     known = system.initial[x]
                     value = known.value if isinstance(known, Parameter) else float(known.subs(constants))
-                nodes.append(Parameter(float(value), bounds=(0.0 if problem.positive[i] else None, None)))
+                if problem.nonnegative[i]:  # a smooth curve through counts may run below zero
+                    nodes.append(Parameter(max(float(value), 1e-3 * problem.sizes[i]), bounds=(0.0, None)))
+                else:
+                    nodes.append(Parameter(float(value)))
         return nodes
 
     def initial(self, seed: int = 0) -> Float[np.ndarray, " theta"]:
@@ -209,9 +229,20 @@ class Loss:
         return value_and_gradient
 
     def log_likelihood(self, vector: Float[np.ndarray, " theta"]) -> float:
-        """Logarithm of the density of the measurements, without priors; −inf where they cannot be computed."""
-        value, _ = self.value_and_gradient(vector)
+        """Logarithm of the density of the measurements, without priors and penalties; −inf where it is not defined."""
+        value, _ = self._unpenalized.value_and_gradient(vector)
         return self.coordinates.penalty(self.coordinates.values(np.asarray(vector, dtype=float))[0])[0] - value
+
+    @cached_property
+    def _unpenalized(self) -> Loss:
+        return Loss(self.problem, penalized=False) if self.problem.penalties else self
+
+    def measure(
+        self, vector: Float[np.ndarray, " theta"], times: Float[np.ndarray, " time"], states: np.ndarray
+    ) -> tuple[Float[np.ndarray, "time column"], Float[np.ndarray, "time column"]]:
+        """Means of all columns at given states, and their scales before a column of the data multiplies them."""
+        parameters, weights, _ = self.physical(vector)
+        return self._evaluator.measure(parameters, weights, times, states)
 
     def initial_states(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "experiment state"]:
         """Initial state of every experiment, given or fitted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,13 @@ import numpy as np
 import sympy as sp
 
 from sciml.errors import DataError, ModelError, quoted, suggestion
-from sciml.measurement.experiment import Experiment, read_experiments
-from sciml.measurement.likelihood import check_values
+from sciml.measurement.experiment import Experiment, column_names, read_experiments
+from sciml.measurement.likelihood import AbstractLikelihood, likelihood_of
 from sciml.measurement.smoothing import Curve, Sizes, smooth
 from sciml.solvers import AbstractSolver, Direct, Tsit5
-from sciml.symbolic.declarations import LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import Parameter
+from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution, LogNormal, Normal
+from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 
 
@@ -35,8 +37,9 @@ class Measured:
 
     system: System
     data: Any
-    noise: Mapping[sp.Symbol | str, Normal | LogNormal] | None = None
+    noise: Mapping[sp.Symbol | str, AbstractDistribution] | None = None
     _: KW_ONLY
+    penalties: Sequence[Penalty] = ()
     solver: AbstractSolver = field(default_factory=Tsit5)
     rtol: float = 1e-6
     atol: float = 1e-6
@@ -44,7 +47,8 @@ class Measured:
     max_steps: int = 10_000
     backend: str = "auto"
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
-    likelihoods: dict[str, Normal | LogNormal] = field(init=False, repr=False)
+    likelihoods: dict[str, AbstractDistribution] = field(init=False, repr=False)
+    levels: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.system, System):
@@ -56,16 +60,21 @@ class Measured:
                 f"{quoted(self.system.noise)} has a diffusion term: stochastic systems are not fitted yet."
             )
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
-        experiments = read_experiments(self.data, names)
+        levels = _level_columns(self.system, self.noise or {}, column_names(self.data))
+        experiments = read_experiments(self.data, names, levels)
         object.__setattr__(self, "experiments", experiments)
-        likelihoods, parameters = _declared_noise(self.system, self.noise, experiments)
+        likelihoods, parameters = _declared_noise(self.system, self.noise, experiments, levels)
+        object.__setattr__(self, "penalties", _listed(self.penalties))
+        for penalty in self.penalties:
+            penalty.violation(self.system)
         for experiment in experiments:
             for column, model in likelihoods.items():
-                check_values(model, experiment, column)
+                likelihood_of(model).check(experiment, column)
         positive = {name for name, model in likelihoods.items() if isinstance(model, LogNormal)}
         sizes = Sizes(self.system, experiments, positive)
         system = replace(sizes.with_scales(), parameters={**self.system.parameters, **parameters})
         object.__setattr__(self, "likelihoods", likelihoods)
+        object.__setattr__(self, "levels", levels)
         object.__setattr__(self, "system", system)
         object.__setattr__(self, "_sizes", sizes)
         if self.backend not in ("auto", "native", "torch"):
@@ -84,8 +93,28 @@ class Measured:
 
     @property
     def positive(self) -> tuple[bool, ...]:
-        """For each state, whether its noise is log-normal, so that its starts are fitted in logarithms."""
+        """For each state, whether its noise is log-normal, so that its gaps are measured in logarithms."""
         return tuple(isinstance(self.likelihoods.get(str(x)), LogNormal) for x in self.system.states)
+
+    @property
+    def nonnegative(self) -> tuple[bool, ...]:
+        """For each state, whether its noise needs a positive mean, so that its starts have the lower bound 0."""
+        noise = [self.likelihoods.get(str(x)) for x in self.system.states]
+        return tuple(model is not None and model.positive for model in noise)
+
+    @property
+    def densities(self) -> tuple[AbstractLikelihood, ...]:
+        """The likelihood of each column."""
+        return tuple(likelihood_of(self.likelihoods[column]) for column in self.columns)
+
+    @property
+    def scales(self) -> tuple[sp.Expr, ...]:
+        """Scale of each column in the System's own symbols, without what a column of the data multiplies it by."""
+        observed = dict(self.system.observed)
+        factors = {column: sp.Symbol(level, real=True) for column, level in self.levels.items()}
+        return tuple(
+            _without_column(self.likelihoods[c].scale, str(factors.get(c, ""))).subs(observed) for c in self.columns
+        )
 
     @property
     def sizes(self) -> np.ndarray:
@@ -120,8 +149,10 @@ class Measured:
                 f"`{state}` has no initial value and `{experiment.name}` does not measure it. Give one: "
                 f"`System(initial={{{state}: 1.0}})`, or `{state}: Parameter(1.0)` to have it fitted."
             )
-        lower = 0.0 if isinstance(self.likelihoods.get(str(state)), LogNormal) else None
-        return Parameter(known[0], bounds=(lower, None))
+        if not self.nonnegative[self.system.states.index(state)]:
+            return Parameter(known[0])
+        # A count may start at zero, a mean cannot.
+        return Parameter(known[0] or 0.5, bounds=(0.0, None))
 
     def curve(self, experiment: int, column: str) -> Curve:
         """Smoothing spline through one measured column."""
@@ -134,15 +165,52 @@ class Measured:
         return tuple(m.scale for column, m in self.likelihoods.items() if str(m.scale) == f"noise_{column}")
 
 
-def _declared_noise(system: System, noise: Mapping | None, experiments: tuple[Experiment, ...]):
+def _listed(penalties: Any) -> tuple[Penalty, ...]:
+    listed = (penalties,) if isinstance(penalties, Penalty) else tuple(penalties)
+    for penalty in listed:
+        if not isinstance(penalty, Penalty):
+            raise ModelError(f"`penalties` holds `{penalty!r}`: give inequalities as `Penalty(x > 0, weight=100.0)`.")
+    return listed
+
+
+def _level_columns(system: System, noise: Mapping, columns: set[str]) -> dict[str, str]:
+    """Measured column -> the column of the data that multiplies its noise level."""
+    own = {*map(str, (*system.states, *system.parameters, *system.observed)), str(system.time)}
+    result = {}
+    for name, model in noise.items():
+        scale = model.scale if isinstance(model, AbstractDistribution) else None
+        found = {str(s) for s in scale.free_symbols} & columns - own if scale is not None else set()
+        if not found:
+            continue
+        level = sorted(found)[0]
+        rest = _without_column(scale, level)
+        if rest.has(sp.nan) or len(found) > 1 or level in map(str, rest.free_symbols):
+            raise ModelError(
+                f"the noise level `{scale}` of `{name}` holds the column `{level}` of the data: it may stand alone or as "
+                f"a factor, such as `{type(model).__name__}(sigma * {level})`."
+            )
+        result[str(name)] = level
+    return result
+
+
+def _without_column(scale: sp.Expr, level: str) -> sp.Expr:
+    """The scale divided by the column of that name; it keeps the name where that is no plain factor."""
+    return sp.Mul(*(factor for factor in sp.Mul.make_args(scale) if str(factor) != level))
+
+
+def _declared_noise(
+    system: System, noise: Mapping | None, experiments: tuple[Experiment, ...], factors: Mapping[str, str]
+) -> tuple[dict[str, AbstractDistribution], dict[sp.Symbol, Parameter]]:
     """Noise model per column, and the parameters that stand for levels left open."""
     columns = experiments[0].columns
     given = {str(key): model for key, model in (noise or {}).items()}
     if noise is None:
         given = {column: Normal() for column in columns}
     for name, model in given.items():
-        if not isinstance(model, Normal | LogNormal):
-            raise ModelError(f"noise of `{name}` is {model!r}: give `Normal(...)` or `LogNormal(...)`.")
+        if not isinstance(model, AbstractDistribution):
+            raise ModelError(
+                f"noise of `{name}` is {model!r}: give `Normal(...)`, or another of {quoted(DISTRIBUTIONS)}."
+            )
         if name not in columns:
             system.symbol(name)
             raise DataError(
@@ -160,11 +228,10 @@ def _declared_noise(system: System, noise: Mapping | None, experiments: tuple[Ex
         model = given[column]
         if model.scale is None:
             symbol = sp.Symbol(f"noise_{column}", real=True)
-            spread = np.nanstd(np.concatenate([experiment.column(column) for experiment in experiments]))
-            start = 0.2 if isinstance(model, LogNormal) else 0.1 * spread or 1.0
-            levels[symbol] = Parameter(start, bounds=(0, None))
+            levels[symbol] = Parameter(_first_level(model, experiments, column), bounds=(0, None))
             model = replace(model, scale=symbol)
-        unknown = model.scale.free_symbols - set(system.parameters) - set(levels)
+        known = {*system.states, *system.observed, *system.parameters, system.time, *levels}
+        unknown = {s for s in model.scale.free_symbols - known if str(s) != factors.get(column)}
         if unknown:
             name = str(sorted(unknown, key=str)[0])
             raise ModelError(
@@ -173,6 +240,15 @@ def _declared_noise(system: System, noise: Mapping | None, experiments: tuple[Ex
             )
         result[column] = model
     return result, levels
+
+
+def _first_level(model: AbstractDistribution, experiments: Sequence[Experiment], column: str) -> float:
+    """Where the fit of a noise level starts: a tenth of the spread of the data, or 20 %, or k = 10 for counts."""
+    if model.counts:
+        return 10.0
+    if isinstance(model, LogNormal):
+        return 0.2
+    return 0.1 * float(np.nanstd(np.concatenate([experiment.column(column) for experiment in experiments]))) or 1.0
 
 
 def _given_size(system: System, state: sp.Symbol) -> float:

@@ -24,7 +24,6 @@ from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.simulation import NATIVE
 from sciml.solvers import Direct, Rodas5P
-from sciml.symbolic.declarations import LogNormal
 
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
@@ -83,6 +82,7 @@ class NativeEvaluator:
     Args:
         problem: Equations and measurements.
         shots: Trajectories to solve.
+        prices: For each shot, what a penalty's squared violation costs at each of its times.
         model: Native code for the problem, from `compiled`.
         coordinates: What is free.
         places: Where the value of each coordinate goes among all parameters, all weights, and the starts of all shots.
@@ -93,6 +93,7 @@ class NativeEvaluator:
         self,
         problem: Measured,
         shots: Sequence[Shot],
+        prices: Sequence[np.ndarray],
         model: Model,
         coordinates: Coordinates,
         places: Int[np.ndarray, " theta"],
@@ -101,22 +102,26 @@ class NativeEvaluator:
         states = len(problem.system.states)
         self._problem, self._model, self._all = problem, model, coordinates
         free = self._coordinates(coordinates, places)
+        weights = np.array([penalty.weight for penalty in problem.penalties])
+        priced = [price[:, None] * weights for price in prices]
         trajectories = [
             native.Shot(
                 times=shot.times,
-                data=shot.values,
+                data=np.hstack([shot.values, price]),
+                levels=np.hstack([shot.levels, np.ones_like(price)]) if problem.levels else None,
                 start=shot.times[0],
                 free=k * states,
                 inputs=np.array([float(shot.first)]),
                 next=-1 if shot.last else k + 1,
             )
-            for k, shot in enumerate(shots)
+            for k, (shot, price) in enumerate(zip(shots, priced))
         ]
         count = len(problem.columns)
         columns = [
-            native.Column("lognormal" if isinstance(problem.likelihoods[c], LogNormal) else "normal", k, count + k)
-            for k, c in enumerate(problem.columns)
+            native.Column(likelihood.native, k, count + k, likelihood.constant)
+            for k, likelihood in enumerate(problem.densities)
         ]
+        columns += [native.Column("penalty", 2 * count + k) for k in range(len(weights))]
         self._continuity = 0.0
         self._loss = native.Loss(
             model,
@@ -169,6 +174,7 @@ class NativeEvaluator:
         a = np.select(cases, [zero, coordinates.lower, coordinates.upper, coordinates.lower])
         b = np.select(cases, [coordinates.scale, one, -one, coordinates.upper - coordinates.lower])
         scaled = (coordinates.prior == Prior.VALUE) & (coordinates.transform == Transform.SCALED)
+        scaled &= np.isinf(coordinates.freedom)
         logarithmic = (coordinates.prior == Prior.LOGARITHM) & (coordinates.transform == Transform.ABOVE)
         logarithmic &= coordinates.lower == 0.0
         gaussian = scaled | logarithmic

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
+from sympy.core.function import AppliedUndef
 
+from sciml.lowering.networks import build_network, weights_of
 from sciml.measurement.loss import Loss
 from sciml.measurement.measured import Measured
+from sciml.symbolic.declarations import MLP
+from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 
 
@@ -26,8 +31,9 @@ class Problem(Measured):
         system: The model.
         data: A DataFrame, or a list or dict of them (several experiments). Index: time, strictly increasing, in the
             model's unit. Columns: named like states or observables. NaN: not measured.
-        noise: State or observable -> `Normal(s)` or `LogNormal(s)`. Left out, every column has normal noise whose
-            level is fitted.
+        noise: State or observable -> `Normal`, `LogNormal`, `StudentT`, `Poisson` or `NegativeBinomial`. Left out,
+            every column has normal noise whose level is fitted.
+        penalties: Inequalities that the trajectories should keep: `[Penalty(x > 0, weight=100.0)]`.
         solver: Method for the differential equation.
         rtol, atol: Its tolerances.
         gradients: How gradients pass through it.
@@ -74,13 +80,29 @@ class Problem(Measured):
         """Negative log-posterior and its gradient; `inf` and zeros where the equations cannot be solved."""
         return self.loss.value_and_gradient(vector)
 
+    def with_weights(self, seed: int = 0) -> Problem:
+        """The same with the random weights of untrained networks drawn: where they start, and what decay pulls them to."""
+        system = self.system
+        drawn = {
+            group: replace(mlp, weights=weights_of(build_network(mlp, system.arity(group), len(group), seed + k)))
+            for k, (group, mlp) in enumerate(system.learned.items())
+            if isinstance(mlp, MLP) and mlp.weights is None
+        }
+        return self._replaced(system.with_learned(drawn), self.penalties) if drawn else self
+
     def with_system(self, system: System) -> Problem:
         """The same measurements and options for other equations, such as a discovered law.
 
         Noise levels that this problem added for itself are added anew; symbols in `noise` must be parameters of the
-        new System, too.
+        new System, too. Penalties on functions that the new System does not learn go with these functions.
         """
         own = self.noise_parameters
-        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         kept = {symbol: p for symbol, p in system.parameters.items() if symbol not in own}
-        return replace(self, system=replace(system, parameters=kept), noise=noise)
+        gone = set(self.system.functions) - set(system.functions)
+        penalties = [p for p in self.penalties if not any(c.func in gone for c in p.condition.atoms(AppliedUndef))]
+        return self._replaced(replace(system, parameters=kept), penalties)
+
+    def _replaced(self, system: System, penalties: Sequence[Penalty]) -> Problem:
+        own = self.noise_parameters
+        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
+        return replace(self, system=system, noise=noise, penalties=penalties)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ class Shot:
         experiment: Which experiment it belongs to.
         times: Start, times of measurements, and the start of the next shot (if there is one).
         values: Measurements at these times, NaN where there are none.
+        levels: What multiplies their noise levels.
         first: It starts at the experiment's initial value, rather than at a node of its own.
         last: No shot follows in this experiment.
     """
@@ -27,8 +28,24 @@ class Shot:
     experiment: int
     times: Float[np.ndarray, " time"]
     values: Float[np.ndarray, "time column"]
+    levels: Float[np.ndarray, "time column"]
     first: bool
     last: bool
+
+    def refined(self, points: int) -> Shot:
+        """The same with so many points per interval, those between measurements without values."""
+        fractions = np.arange(points) / points
+        times = np.append(self.times[:-1, None] + np.diff(self.times)[:, None] * fractions, self.times[-1])
+        values = np.full((len(times), self.values.shape[1]), np.nan)
+        levels = np.ones_like(values)
+        values[::points], levels[::points] = self.values, self.levels
+        return replace(self, times=times, values=values, levels=levels)
+
+    @property
+    def weights(self) -> Float[np.ndarray, " time"]:
+        """Weights of the trapezoidal rule, for an integral over the shot."""
+        steps = np.diff(self.times, prepend=self.times[0], append=self.times[-1])
+        return 0.5 * (steps[:-1] + steps[1:])
 
 
 def cut(experiments: Sequence[Experiment], intervals: int) -> tuple[Shot, ...]:
@@ -50,16 +67,15 @@ def cut(experiments: Sequence[Experiment], intervals: int) -> tuple[Shot, ...]:
             values = experiment.values[start:stop].copy()
             if k < intervals - 1:
                 values[-1] = np.nan
-            shots.append(Shot(index, experiment.times[start:stop], values, k == 0, k == intervals - 1))
+            times, levels = experiment.times[start:stop], experiment.levels[start:stop]
+            shots.append(Shot(index, times, values, levels, k == 0, k == intervals - 1))
     return tuple(shots)
 
 
-def padded(shots: Sequence[Shot]) -> tuple[Float[np.ndarray, "shot time"], Float[np.ndarray, "shot time column"]]:
-    """Times and values of all shots in rectangular arrays, the ends of shorter ones filled with NaN."""
-    longest = max(len(shot.times) for shot in shots)
-    times = np.full((len(shots), longest), np.nan)
-    values = np.full((len(shots), longest, shots[0].values.shape[1]), np.nan)
-    for i, shot in enumerate(shots):
-        times[i, : len(shot.times)] = shot.times
-        values[i, : len(shot.times)] = shot.values
-    return times, values
+def padded(parts: Sequence[np.ndarray]) -> Float[np.ndarray, "shot time ..."]:
+    """Arrays of all shots in one rectangular array, the ends of shorter ones filled with NaN."""
+    longest = max(len(part) for part in parts)
+    joined = np.full((len(parts), longest, *parts[0].shape[1:]), np.nan)
+    for i, part in enumerate(parts):
+        joined[i, : len(part)] = part
+    return joined

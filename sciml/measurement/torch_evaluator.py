@@ -14,7 +14,6 @@ from sciml.lowering.networks import set_all_weights
 from sciml.lowering.program import lower
 from sciml.lowering.torch_backend import torch_function
 from sciml.lowering.vector_field import VectorField
-from sciml.measurement.likelihood import negative_log_likelihood
 from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
 from sciml.solvers import solve
@@ -30,32 +29,43 @@ def initial_expressions(problem: Measured) -> list[sp.Expr]:
 
 
 def measured_expressions(problem: Measured) -> list[sp.Expr]:
-    """Model values of all columns, then their noise levels."""
+    """Model values of all columns, then their noise levels, then what the penalties hold negative."""
     system = problem.system
     formulas = {str(x): x for x in system.states} | {str(name): e for name, e in system.observed.items()}
     means = [formulas[column] for column in problem.columns]
-    return [*means, *(problem.likelihoods[column].scale for column in problem.columns)]
+    return [*means, *problem.scales, *(penalty.violation(system) for penalty in problem.penalties)]
 
 
 class TorchEvaluator:
-    """Evaluates shots with torch: any network, any solver."""
+    """Evaluates shots with torch: any network, any solver.
 
-    def __init__(self, problem: Measured, shots: Sequence[Shot], field: VectorField):
+    Args:
+        problem: Equations and measurements.
+        shots: Trajectories to solve.
+        prices: For each shot, what a penalty's squared violation costs at each of its times.
+        field: The right-hand side, whose parameters and weights are overwritten.
+    """
+
+    def __init__(self, problem: Measured, shots: Sequence[Shot], prices: Sequence[np.ndarray], field: VectorField):
         self.problem = problem
         self.field = field
         system = problem.system
         self._initial = torch_function(lower(system, initial_expressions(problem)))
         self._measure = torch_function(lower(system, measured_expressions(problem)))
-        times, values = padded(shots)
-        self._times = torch.as_tensor(times)
+        self._times = torch.as_tensor(padded([shot.times for shot in shots]))
         self._first = torch.tensor([shot.first for shot in shots])
+        values = padded([shot.values for shot in shots])
+        levels = torch.as_tensor(padded([shot.levels for shot in shots]))
         known = np.isfinite(values)
-        self._rows = torch.as_tensor(known.any(axis=2))
+        seen = np.isfinite(padded(prices)) if problem.penalties else known.any(axis=2)
+        self._rows = torch.as_tensor(seen)
         self._row_times = self._times[self._rows].unsqueeze(-1)
+        self._prices = torch.as_tensor(padded(prices))[self._rows] if problem.penalties else None
         self._columns = []
-        for c, column in enumerate(problem.columns):
+        for c, likelihood in enumerate(problem.densities):
             here = torch.as_tensor(known[..., c])[self._rows].nonzero()[:, 0]
-            self._columns.append((problem.likelihoods[column], here, torch.as_tensor(values[..., c])[self._rows][here]))
+            measured, level = (x[..., c][self._rows][here] for x in (torch.as_tensor(values), levels))
+            self._columns.append((likelihood, here, measured, level))
         joints = [k for k, shot in enumerate(shots) if not shot.last]
         self._joints = torch.tensor(joints, dtype=torch.long)
         self._ends = torch.tensor([len(shots[k].times) - 1 for k in joints], dtype=torch.long)
@@ -135,14 +145,27 @@ class TorchEvaluator:
         return torch.where(self._first[:, None], given, grid)
 
     def _likelihood(self, ys: Tensor) -> Tensor | None:
-        """Negative log-likelihood; None where a mean is not positive though its noise is log-normal."""
+        """Negative log-likelihood with penalties; None where it is not defined, such as at negative means of counts."""
         model = self._measure(self._row_times, ys[self._rows], self.field.p, self.field.networks)
         total = torch.zeros((), dtype=ys.dtype)
         count = len(self._columns)
-        for c, (noise, rows, values) in enumerate(self._columns):
-            value = negative_log_likelihood(noise, values, model[rows, c], model[rows, count + c])
-            total = total + value
+        for c, (likelihood, rows, values, levels) in enumerate(self._columns):
+            total = total + likelihood.negative_log(values, model[rows, c], model[rows, count + c] * levels)
+        if self._prices is not None:
+            weights = torch.tensor([penalty.weight for penalty in self.problem.penalties], dtype=ys.dtype)
+            total = total + (self._prices[:, None] * weights * model[:, 2 * count :].clamp(min=0.0) ** 2).sum()
         return total if torch.isfinite(total) else None
+
+    @torch.no_grad()
+    def measure(
+        self, parameters: np.ndarray, weights: np.ndarray, times: np.ndarray, states: np.ndarray
+    ) -> tuple[Float[np.ndarray, "time column"], Float[np.ndarray, "time column"]]:
+        """Means of all columns at given states, and their scales before a column of the data multiplies them."""
+        self._load(parameters, weights, np.zeros(0))
+        t, y = torch.tensor(times)[:, None], torch.tensor(states)
+        model = self._measure(t, y, self.field.p, self.field.networks).numpy()
+        count = len(self._columns)
+        return model[:, :count], model[:, count : 2 * count]
 
     def _gaps(self, y0: Tensor, ys: Tensor) -> Tensor:
         end, start = ys[self._joints, self._ends], y0[self._joints + 1]

@@ -12,13 +12,14 @@ import numpy as np
 from sciml.native.activations import LOG_TWO_PI_HALF
 from sciml.native.compilation import device
 
-NORMAL, LOGNORMAL, STUDENT_T, POISSON, NEGATIVE_BINOMIAL = range(5)
+NORMAL, LOGNORMAL, STUDENT_T, POISSON, NEGATIVE_BINOMIAL, PENALTY = range(6)
 CODES = {
     "normal": NORMAL,
     "lognormal": LOGNORMAL,
     "student_t": STUDENT_T,
     "poisson": POISSON,
     "negative_binomial": NEGATIVE_BINOMIAL,
+    "penalty": PENALTY,
 }
 
 
@@ -67,6 +68,8 @@ def student_t(z, m, s, c):
 @device
 def poisson(z, m, s, c):
     """Poisson with mean m; log(z!) is left to `prepare_data`."""
+    if m < 0.0:
+        return math.nan, math.nan, math.nan
     return m - z * math.log(m) if z > 0.0 else m, 1.0 - z / m, 0.0
 
 
@@ -87,11 +90,20 @@ def digamma(x):
 @device
 def negative_binomial(z, m, s, c):
     """Negative binomial with mean m and variance m + m**2 / s; log(z!) is left to `prepare_data`."""
+    if m < 0.0:
+        return math.nan, math.nan, math.nan
     value = math.lgamma(s) - math.lgamma(z + s) + (z + s) * math.log1p(m / s)
     value += z * (math.log(s) - math.log(m)) if z > 0.0 else 0.0
     slope = (z + s) / (s + m) - z / m
     by_scale = digamma(s) - digamma(z + s) + math.log1p(m / s) - (z + s) * m / (s * (s + m)) + z / s
     return value, slope, by_scale
+
+
+@device
+def penalty(z, m, s, c):
+    """Price z of the squared positive part of m."""
+    broken = max(m, 0.0)
+    return z * broken * broken, 2.0 * z * broken, 0.0
 
 
 @device
@@ -105,6 +117,8 @@ def misfit(code, z, m, s, c):
         return student_t(z, m, s, c)
     if code == POISSON:
         return poisson(z, m, s, c)
+    if code == PENALTY:
+        return penalty(z, m, s, c)
     return negative_binomial(z, m, s, c)
 
 

@@ -35,6 +35,7 @@ class Shot:
         free: Where its free initial values start among all initial values; shots may share them.
         inputs: Constants and input signals of the trajectory, in the order that the generated code reads.
         next: Number of the shot that continues this one, or -1.
+        levels: What multiplies the scale of each value of `data`; None for ones, in all shots alike.
     """
 
     times: np.ndarray
@@ -43,6 +44,7 @@ class Shot:
     free: int
     inputs: np.ndarray = field(default_factory=lambda: np.zeros(0))
     next: int = -1
+    levels: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ class Loss:
         prepared = [prepare_data(CODES[column.likelihood], data[:, i]) for i, column in enumerate(columns)]
         self.task.set(constant=sum(constant for _, constant in prepared))
         self.task.attach("data", np.stack([values for values, _ in prepared], axis=1))
+        if shots[0].levels is not None:
+            self.task.attach("levels", np.concatenate([shot.levels for shot in shots]))
         self.task.attach("times", np.concatenate([shot.times for shot in shots]))
         first, inputs = 0, 0
         self._inputs = np.concatenate([np.asarray(shot.inputs, dtype=np.float64) for shot in shots])

@@ -32,6 +32,7 @@ _ARRAYS = [
     "initial_tapes",
     "times",  # output times of all shots
     "data",  # measured values, one row per output time
+    "levels",  # what multiplies the scale of each of them; 0 for ones
     "lane_steps",
     "lane_floats",
     "pack_integers",

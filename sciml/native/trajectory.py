@@ -62,8 +62,11 @@ def measured(task, data):
 
 
 @device
-def row_misfit(task, data, predicted, slopes):
-    """Negative log-likelihood of a row of data; its derivatives by the predictions go to `slopes`."""
+def row_misfit(task, data, levels, predicted, slopes):
+    """Negative log-likelihood of a row of data; its derivatives by the predictions go to `slopes`.
+
+    `levels` multiply the scales where `task.levels` is there.
+    """
     for m in range(task.observables_outputs):
         slopes[m] = 0.0
     total = 0.0
@@ -71,12 +74,13 @@ def row_misfit(task, data, predicted, slopes):
         column, z = column_of(task, number), data[number]
         if math.isnan(z):
             continue
-        s = predicted[column.scale] if column.scale >= 0 else 1.0
+        level = levels[number] if task.levels != 0 else 1.0
+        s = level * predicted[column.scale] if column.scale >= 0 else 1.0
         value, by_mean, by_scale = misfit(column.code, z, predicted[column.mean], s, column.constant)
         total += value
         slopes[column.mean] += by_mean
         if column.scale >= 0:
-            slopes[column.scale] += by_scale
+            slopes[column.scale] += level * by_scale
     return total
 
 
@@ -106,13 +110,15 @@ def compare(task, shot, p, u, lane, gp, slopes):
             gy[m] = 0.0
         if not measured(task, z):
             continue
+        # Without levels the pointer is not followed.
+        levels = pointer(task.levels + 8 * (shot.first + row) * task.column_count)
         tape = at(lane.tapes, seen * width)
         seen += 1
         if task.observables_value != 0:
             call(task.observables_value, (times[row], y, p, u, tape, lane.predicted))
-            total += row_misfit(task, z, lane.predicted, lane.predicted_slopes)
+            total += row_misfit(task, z, levels, lane.predicted, lane.predicted_slopes)
         else:
-            total += row_misfit(task, z, y, lane.predicted_slopes)
+            total += row_misfit(task, z, levels, y, lane.predicted_slopes)
         if slopes and task.observables_value != 0:
             call(task.observables_vjp, (times[row], y, p, u, tape, lane.predicted_slopes, gy, gp))
         elif slopes:

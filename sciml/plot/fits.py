@@ -64,12 +64,9 @@ def _bands(axes: Axes, fit: Fit, posterior: AbstractPosterior, experiment: int) 
 
 
 def _residuals(axes: Axes, fit: Fit, experiment: int) -> None:
-    residuals = fit.residuals(experiment)
-    parameters = fit.problem.system.with_parameters(fit.estimates).parameters
-    values = {symbol: parameter.value for symbol, parameter in parameters.items()}
+    residuals = fit.normalized_residuals(experiment)
     for k, name in enumerate(residuals.columns):
-        level = float(fit.problem.likelihoods[name].scale.subs(values))
-        axes.plot(residuals.index, residuals[name] / level, "o-", ms=3, lw=0.7, color=color(k), label=name)
+        axes.plot(residuals.index, residuals[name], "o-", ms=3, lw=0.7, color=color(k), label=name)
     axes.axhline(0.0, color="0.6", lw=0.8)
     finish(axes, str(fit.problem.system.time), "residual / noise level")
     legend(axes)

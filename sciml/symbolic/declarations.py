@@ -1,57 +1,15 @@
-"""What a user declares beside the equations: parameters, networks to learn, noise models."""
+"""What a user declares beside the equations: parameters, and networks to learn."""
 
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from sciml.errors import ModelError, quoted, suggestion
+from sciml.symbolic.distributions import AbstractDistribution, LogNormal
 
 ACTIVATIONS = ("tanh", "sin", "cos", "softplus", "silu", "gelu", "relu", "sigmoid", "rbf", "identity")
-
-
-@dataclass(frozen=True)
-class Normal:
-    r"""Additive noise: :math:`y \sim N(m, s^2)` around the model's value :math:`m`.
-
-    Args:
-        scale: Standard deviation, in the unit of the measured quantity: a positive number, an expression of
-            parameters, or None for a level of its own that is fitted with the rest.
-    """
-
-    scale: Any = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "scale", _noise_scale(self))
-
-
-@dataclass(frozen=True)
-class LogNormal:
-    r"""Multiplicative noise: :math:`\log y \sim N(\log m, s^2)` around the model's value :math:`m > 0`.
-
-    Args:
-        scale: Standard deviation of the logarithm (0.1 is about 10 %): a positive number, an expression of
-            parameters, or None for a level of its own that is fitted with the rest.
-    """
-
-    scale: Any = None
-
-    def __post_init__(self):
-        object.__setattr__(self, "scale", _noise_scale(self))
-
-
-def _noise_scale(noise: Normal | LogNormal) -> sp.Expr | None:
-    if noise.scale is None:
-        return None
-    scale = None if isinstance(noise.scale, str) else sp.sympify(noise.scale)  # parsing text would run it
-    if scale is None or (scale.is_number and not (scale.is_finite and scale > 0)):
-        raise ModelError(
-            f"`{type(noise).__name__}({noise.scale!r})`: the scale is a standard deviation and must be a positive "
-            "number. Give one, name a parameter, or leave it out to have it fitted."
-        )
-    return scale
 
 
 @dataclass(frozen=True)
@@ -64,13 +22,13 @@ class Parameter:
     Args:
         value: Where a fit starts, and what `simulate` uses. Unit of the model.
         bounds: Lower and upper limit, either of them None; the value lies strictly between.
-        prior: `Normal(s)` or `LogNormal(s)`: what is known beforehand, as a distribution around `value`.
+        prior: `Normal(s)`, `LogNormal(s)` or `StudentT(s)`: what is known beforehand, as a distribution around `value`.
         fixed: Keep the value during fits. A plain number in `System(parameters=...)` means the same.
     """
 
     value: float
     bounds: tuple[float | None, float | None] = (None, None)
-    prior: Normal | LogNormal | None = None
+    prior: AbstractDistribution | None = None
     fixed: bool = False
 
     def __post_init__(self):
@@ -96,17 +54,17 @@ class Parameter:
                 "A fit starts strictly inside them: move the value or widen the bounds."
             )
         if self.prior is not None:
-            self._check_prior()
+            self._check_prior(self.prior)
 
-    def _check_prior(self):
-        if not isinstance(self.prior, Normal | LogNormal) or self.prior.scale is None:
+    def _check_prior(self, prior: AbstractDistribution):
+        if not isinstance(prior, AbstractDistribution) or not prior.prior or prior.scale is None:
             raise ModelError(
-                f"`prior={self.prior!r}` is not a distribution around the value. "
+                f"`prior={prior!r}` is not a distribution around the value. "
                 "Write `prior=Normal(0.1)` or `prior=LogNormal(1.0)`."
             )
-        if not sp.sympify(self.prior.scale).is_number:
-            raise ModelError(f"the prior's scale `{self.prior.scale}` must be a number.")
-        if isinstance(self.prior, LogNormal) and not self.value > 0:
+        if not prior.scale.is_number:
+            raise ModelError(f"the prior's scale `{prior.scale}` must be a number.")
+        if isinstance(prior, LogNormal) and not self.value > 0:
             raise ModelError(f"a LogNormal prior needs a positive value, not `{self.value}`. Use `Normal(...)`.")
 
 
@@ -123,8 +81,8 @@ class MLP:
         activation: One of tanh, sin, cos, softplus, silu, gelu, relu, sigmoid, rbf (exp(-x²)), identity.
         factors: One argument symbol of the function per output (None for no factor): `factors=(hare, lynx)` learns
             rates per capita, so that a population that is zero stays zero.
-        decay: Prior precision of the weights (not the biases): adds decay/2 · Σ w² to the negative
-            log-likelihood. 0 turns it off.
+        decay: Prior precision of the weights (not the biases): adds decay/2 · Σ (w − w₀)² to the negative
+            log-likelihood, where w₀ are the weights that a fit starts from. 0 turns it off.
         input_scale: Typical sizes of the arguments. None: taken from the data by `Problem`, otherwise 1.
         output_scale: Typical sizes of the functions. None: taken from the data by `Problem`, otherwise 1.
         weights: All weights and biases as one flat vector in torch's order (per layer the weight matrix by rows,

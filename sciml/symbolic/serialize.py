@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from sciml.errors import DataError, ModelError, quoted
 from sciml.event import Event
-from sciml.symbolic.declarations import MLP, LogNormal, Normal, Parameter
+from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution
 from sciml.symbolic.system import System
 
 FORMAT, VERSION = "sciml-system", 2
@@ -174,18 +176,25 @@ def _float(value: Any) -> float:
     return number
 
 
-def encode_noise(noise: Normal | LogNormal) -> dict[str, Any]:
-    """A noise model or prior."""
-    return {"kind": type(noise).__name__, "scale": None if noise.scale is None else encode(sp.sympify(noise.scale))}
+def encode_noise(noise: AbstractDistribution) -> dict[str, Any]:
+    """A noise model or prior: the name of its class, and its fields."""
+    given = {f.name: getattr(noise, f.name) for f in fields(noise)}
+    numbers = {name: value for name, value in given.items() if name != "scale"}
+    scale = {} if "scale" not in given else {"scale": given["scale"] and encode(given["scale"])}
+    return {"kind": type(noise).__name__, **scale, **numbers}
 
 
-def decode_noise(tree: Mapping[str, Any], decoder: Decoder) -> Normal | LogNormal:
+def decode_noise(tree: Mapping[str, Any], decoder: Decoder) -> AbstractDistribution:
     """The inverse of `encode_noise`."""
-    kinds = {"Normal": Normal, "LogNormal": LogNormal}
-    if tree.get("kind") not in kinds:
+    kind = DISTRIBUTIONS.get(tree.get("kind", ""))
+    if kind is None:
         raise DataError(f"the file names a noise model {str(tree.get('kind'))[:40]!r} that is not known.")
-    scale = tree.get("scale")
-    return kinds[tree["kind"]](None if scale is None else decoder.decode(scale))
+    given = {f.name: tree[f.name] for f in fields(kind)}
+    numbers = {name: _float(value) for name, value in given.items() if name != "scale"}
+    scale = (
+        {} if "scale" not in given else {"scale": None if given["scale"] is None else decoder.decode(given["scale"])}
+    )
+    return kind(**scale, **numbers)
 
 
 def _encode_parameter(parameter: Parameter) -> dict[str, Any]:
