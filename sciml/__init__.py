@@ -7,8 +7,10 @@ from sciml.errors import DataError, ModelError, SolveError
 from sciml.event import Event
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.fit import Fit, fit
+from sciml.fitting.holdout import Holdout
+from sciml.fitting.least_squares import LevenbergMarquardt
 from sciml.fitting.loading import load
-from sciml.fitting.objectives import MultipleShooting, SingleShooting
+from sciml.fitting.objectives import GrowingWindow, MultipleShooting, SingleShooting
 from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement import waves
@@ -71,11 +73,14 @@ __all__ = [
     "ExactHessian",
     "Fit",
     "GaussNewton",
+    "GrowingWindow",
     "Heun",
+    "Holdout",
     "Kvaerno3",
     "Kvaerno5",
     "Laplace",
     "Leapfrog",
+    "LevenbergMarquardt",
     "LogNormal",
     "Midpoint",
     "ModelError",

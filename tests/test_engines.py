@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import sympy as sp
 import torch
+from agreement import agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_properties import STATES, systems
@@ -37,15 +38,6 @@ def measured(system: System, noise: type, gaps: float = 0.3) -> Problem:
     level = {str(name): noise(0.2) for name in frame.columns}
     model = replace(system, parameters=free).with_initial(starts)
     return Problem(model, frame, level, rtol=1e-8, atol=1e-8)
-
-
-def agree(problem: Problem, values: float = 1e-10, gradients: float = 1e-9, **settings) -> None:
-    native, reference = (replace(problem, backend=backend, **settings) for backend in ("native", "torch"))
-    theta = reference.initial(seed=1)
-    value, gradient = native.value_and_gradient(theta)
-    expected, slopes = reference.value_and_gradient(theta)
-    assert value == pytest.approx(expected, rel=values)
-    assert np.abs(gradient - slopes).max() <= gradients * np.abs(slopes).max()
 
 
 @pytest.mark.parametrize("name", MODELS)

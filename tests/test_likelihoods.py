@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import sympy as sp
 import torch
+from agreement import agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
-from test_engines import agree
 
 import sciml
 from sciml import (

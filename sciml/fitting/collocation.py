@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from sciml.fitting.monitor import Monitor
-from sciml.fitting.optimizers import LBFGS
+from sciml.fitting.optimizers import LBFGS, Target, run_stage
 from sciml.measurement.problem import Problem
 
 
@@ -60,9 +60,9 @@ class Collocation:
             return 0.5 * weight * ((((field(t, y) / divisor) - target) / unit) ** 2).sum()
 
         vector = self._with_starts(problem, vector)
-        function = monitor.watch(problem.loss.field_function(mismatch))
-        monitor.stage("Collocation", self.steps)
-        return LBFGS(steps=self.steps, tolerance=1e-8).minimize(function, vector, monitor).vector
+        function = monitor.watch(Target(problem.loss.field_function(mismatch), lambda v: None))
+        optimizer = LBFGS(steps=self.steps, tolerance=1e-8)
+        return run_stage("Collocation", optimizer, function, vector, monitor).vector
 
     def _table(self, problem: Problem):
         """Points of all experiments with smoothed states and slopes."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from sciml.errors import ModelError, SolveError, quoted, suggestion
-from sciml.fitting.monitor import Monitor, Record
+from sciml.fitting.holdout import Holdout
+from sciml.fitting.monitor import Monitor, Record, Validation
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
 from sciml.fitting.saving import FIT_FIELDS, save
+from sciml.fitting.starts import in_parallel, varied
 from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.likelihood import likelihood_of
+from sciml.measurement.loss import Loss
 from sciml.measurement.prediction import experiment_at, load, output_times, predict
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation
@@ -46,7 +49,9 @@ class Fit:
         notes: What happened on the way that a user should know.
         evaluations: How often the loss and its gradient were computed.
         seconds: Wall time.
-        seed: Of the random weights.
+        seed: Of the random weights and of the start.
+        starts: With many starts, all fits that succeeded, best first.
+        held_out: Under validation, mean log-density of a held-out value (without priors), otherwise None.
     """
 
     problem: Problem
@@ -58,6 +63,8 @@ class Fit:
     evaluations: int = 0
     seconds: float = 0.0
     seed: int = 0
+    starts: tuple[Fit, ...] = field(default=(), repr=False)
+    held_out: float | None = None
 
     @property
     def backend(self) -> str:
@@ -259,6 +266,8 @@ def fit(
     optimizers: Sequence[AbstractOptimizer] | None = None,
     *,
     seed: int = 0,
+    starts: int = 1,
+    validate: Holdout | None = None,
     progress: bool = True,
 ) -> Fit:
     r"""Find the vector that minimizes a problem's negative log-posterior.
@@ -269,16 +278,20 @@ def fit(
 
     Args:
         problem: What to fit.
-        objective: `SingleShooting()` or `MultipleShooting(intervals=...)`.
-        optimizers: Stages, one after another.
+        objective: `SingleShooting()`, `MultipleShooting(intervals=...)` or `GrowingWindow(windows=...)`.
+        optimizers: Stages, one after another, of `Adam`, `LBFGS` and `LevenbergMarquardt`.
         seed: Of the random weights.
+        starts: How many times to fit: first from the declared values, then from random ones (drawn from priors and
+            bounds) with the seeds `seed + 1`, …, on all cores, or where `joblib.parallel_config(...)` says. The best is
+            returned, by validation if there is one, else by loss; `fit.starts` holds all.
+        validate: Measurements to hold out: stages stop early by them, and the vector that describes them best is kept.
         progress: Show a progress bar where standard error is a terminal.
 
     Returns:
         Estimates, history and the fitted System. `fit.converged` tells whether the last stage finished.
 
     Raises:
-        SolveError: The equations could not be solved at any vector that was tried.
+        SolveError: The equations could not be solved at any vector that was tried, from any start.
 
     Example:
         >>> import numpy as np, pandas as pd, sympy as sp
@@ -292,23 +305,79 @@ def fit(
     """
     objective = SingleShooting() if objective is None else objective
     _check(problem, objective, optimizers)
+    if not isinstance(starts, int) or starts < 1:
+        raise ModelError(f"`starts={starts!r}` must be a whole number from 1.")
+    if validate is not None and not isinstance(validate, Holdout):
+        raise ModelError(f"`validate={validate!r}`: say what to hold out, such as `Holdout(after=1913)`.")
     if optimizers is None:
         optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
+    run = partial(_fit_once, problem, objective, optimizers, validate)
+    if starts == 1:
+        return run(seed, False, progress)
+    outcomes = in_parallel(partial(_attempt, run, seed), range(seed, seed + starts))
+    return _best(outcomes, starts)
+
+
+def _attempt(run: Callable[[int, bool, bool], Fit], first: int, seed: int) -> Fit | str:
+    """One of many starts: a fit without what can be computed anew, or why it failed."""
+    try:
+        found = run(seed, seed != first, False)
+    except (SolveError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return str(error)
+    # A fresh problem travels light: compiled code is found in the cache again.
+    return replace(found, problem=replace(found.problem))
+
+
+def _best(outcomes: Sequence[Fit | str], starts: int) -> Fit:
+    fits = [outcome for outcome in outcomes if isinstance(outcome, Fit)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    if not fits:
+        raise SolveError(
+            f"all {starts} starts failed. The first one: {failures[0]} If random starts lie too far apart, give "
+            "parameters closer `bounds` or a `prior`."
+        )
+    fits.sort(key=lambda found: found.loss if found.held_out is None else -found.held_out)
+    notes = fits[0].notes
+    if failures:
+        notes += (f"{len(failures)} of {starts} starts failed. The first one: {failures[0]}",)
+    return replace(fits[0], notes=notes, starts=tuple(fits))
+
+
+def _fit_once(
+    problem: Problem,
+    objective: AbstractObjective,
+    optimizers: Sequence[AbstractOptimizer],
+    validate: Holdout | None,
+    seed: int,
+    vary: bool,
+    progress: bool,
+) -> Fit:
     started = time.perf_counter()
+    held = None
+    if validate is not None:
+        problem, held = validate.split(problem)
     problem = problem.with_weights(seed)
+    begin = varied(problem, seed) if vary else problem.initial(seed)
+    scorer = None if held is None else Loss(problem, experiments=held, penalized=False)
+    values = sum(experiment.observations for experiment in held or ())
+    validation = None
+    if scorer is not None and validate is not None:
+        validation = Validation(lambda vector: -scorer.log_likelihood(vector), validate.patience)
     # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy cores.
-    with Monitor(show=progress) as monitor, threadpool_limits(1):
+    with Monitor(show=progress, validation=validation) as monitor, threadpool_limits(1):
         try:
             if problem.engine == "native":
                 monitor.stage("compiling", 1)
                 problem.loss.prepare()
-            outcome = objective.minimize(problem, optimizers, monitor, seed)
+            outcome = objective.minimize(problem, optimizers, monitor, begin)
             vector, converged, message = outcome.vector, outcome.converged, outcome.message
         except KeyboardInterrupt:
-            vector = problem.initial(seed) if monitor.best is None else monitor.best
+            vector = begin if monitor.best is None else monitor.best
             if not np.isfinite(problem.value_and_gradient(vector)[0]):
-                vector = problem.initial(seed)
+                vector = begin
             converged, message = False, "interrupted; this is the best so far"
+    if validation is not None and validation.best is not None:
+        vector = validation.best
     result = Fit(
         problem=problem,
         vector=vector,
@@ -319,6 +388,7 @@ def fit(
         evaluations=monitor.evaluations,
         seconds=time.perf_counter() - started,
         seed=seed,
+        held_out=None if scorer is None else scorer.log_likelihood(vector) / values,
     )
     if not np.isfinite(result.loss):
         raise SolveError(
@@ -333,7 +403,9 @@ def _check(problem: Any, objective: Any, optimizers: Any) -> None:
     if not isinstance(problem, Problem):
         raise ModelError(f"`fit` takes a Problem, not `{type(problem).__name__}`: `Problem(system, data, noise=...)`.")
     if not isinstance(objective, AbstractObjective):
-        raise ModelError(f"objective {objective!r} is not known: use `SingleShooting()` or `MultipleShooting()`.")
+        raise ModelError(
+            f"objective {objective!r} is not known: use `SingleShooting()`, `MultipleShooting()` or `GrowingWindow()`."
+        )
     listed = isinstance(optimizers, Sequence) and len(optimizers) > 0
     if optimizers is not None and not (listed and all(isinstance(o, AbstractOptimizer) for o in optimizers)):
         raise ModelError(f"optimizers {optimizers!r} must be a list such as `[Adam(steps=1000), LBFGS()]`.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,45 @@ class Record:
     gradient_norm: float
 
 
+class StageStopped(Exception):
+    """A stage ends early; its best vector by validation is in the `Validation`."""
+
+
+@dataclass
+class Validation:
+    """Watches how well a fit describes what it was not fitted to.
+
+    Attributes:
+        score: Negative log-likelihood of held-out measurements at a vector of single shooting.
+        patience: How many iterations of a stage may pass without a better score.
+        best: The best vector of single shooting.
+        best_score: Its score.
+    """
+
+    score: Callable[[Float[np.ndarray, " theta"]], float]
+    patience: int
+    best: Float[np.ndarray, " theta"] | None = None
+    best_score: float = np.inf
+    stage_best: Float[np.ndarray, " n"] | None = None
+    _stage_score: float = np.inf
+    _waited: int = 0
+
+    def begin(self) -> None:
+        """A new stage."""
+        self.stage_best, self._stage_score, self._waited = None, np.inf, 0
+
+    def look(self, vector: Float[np.ndarray, " n"], single: Float[np.ndarray, " theta"]) -> None:
+        """Score one iteration's vector, of which `single` is the part that single shooting knows."""
+        score = self.score(single)
+        self._waited += 1
+        if score < self._stage_score:
+            self._stage_score, self.stage_best, self._waited = score, np.array(vector), 0
+        if score < self.best_score:
+            self.best_score, self.best = score, np.array(single)
+        if self._waited >= self.patience and self.stage_best is not None:
+            raise StageStopped
+
+
 @dataclass
 class Monitor:
     """A progress bar (silent when standard error is no terminal) and the history of a fit.
@@ -44,7 +84,9 @@ class Monitor:
     best: Float[np.ndarray, " theta"] | None = None
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    validation: Validation | None = None
     _best_value: float = np.inf
+    _project: Callable[[np.ndarray], np.ndarray] = lambda vector: vector
     _stage: str = ""
     _step: int = 0
     _progress: Progress | None = None
@@ -63,8 +105,8 @@ class Monitor:
             self._progress.stop()
 
     def watch(self, function, project=lambda vector: vector):
-        """The function, with evaluations counted and the best vector kept (as `project` sees it)."""
-        self._best_value = np.inf
+        """The target, with evaluations counted and the best vector kept (as `project` sees it)."""
+        self._best_value, self._project = np.inf, project
 
         def watched(vector):
             value, gradient = function(vector)
@@ -73,11 +115,13 @@ class Monitor:
                 self._best_value, self.best = value, project(np.array(vector))
             return value, gradient
 
-        return watched
+        return replace(function, evaluate=watched)
 
     def stage(self, name: str, steps: int) -> None:
         """Begin a stage of at most so many steps."""
         self._stage, self._step = name, 0
+        if self.validation is not None:
+            self.validation.begin()
         self.seconds.setdefault(name, 0.0)
         self._drawn = time.perf_counter()
         if self._progress is not None:
@@ -85,8 +129,12 @@ class Monitor:
                 self._progress.update(self._task, visible=False)
             self._task = self._progress.add_task(name, total=steps, loss="…")
 
-    def step(self, loss: float, gradient: Float[np.ndarray, " theta"]) -> None:
-        """One iteration of the running stage."""
+    def step(self, loss: float, gradient: Float[np.ndarray, " theta"], vector: Float[np.ndarray, " theta"]) -> None:
+        """One iteration of the running stage.
+
+        Raises:
+            StageStopped: Held-out measurements have not been described better for too long.
+        """
         self._step += 1
         self.history.append(Record(self._stage, self._step, float(loss), float(np.linalg.norm(gradient))))
         now = time.perf_counter()
@@ -94,6 +142,8 @@ class Monitor:
         self._drawn = now
         if self._progress is not None:
             self._progress.update(self._task, completed=self._step, loss=f"{loss:.6g}")
+        if self.validation is not None and np.isfinite(loss):
+            self.validation.look(vector, self._project(vector))
 
     def note(self, text: str) -> None:
         """Something a user should know about how the fit went."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float
 
 from sciml.errors import ModelError
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.monitor import Monitor
-from sciml.fitting.optimizers import AbstractOptimizer, Outcome
+from sciml.fitting.optimizers import AbstractOptimizer, Outcome, Target, run_stage
+from sciml.measurement.information import information
 from sciml.measurement.loss import Loss
 from sciml.measurement.problem import Problem
 
@@ -23,13 +25,16 @@ class AbstractObjective(ABC):
 
     @abstractmethod
     def minimize(
-        self, problem: Problem, optimizers: Sequence[AbstractOptimizer], monitor: Monitor, seed: int
+        self,
+        problem: Problem,
+        optimizers: Sequence[AbstractOptimizer],
+        monitor: Monitor,
+        vector: Float[np.ndarray, " theta"],
     ) -> Outcome:
-        """Run the stages; the vector returned is one of `problem` (single shooting)."""
+        """Run the stages from a first vector; it and the one returned are of `problem` (single shooting)."""
 
-    def begin(self, problem: Problem, monitor: Monitor, seed: int) -> np.ndarray:
-        """Declared values and random weights, improved by collocation where that is possible."""
-        vector = problem.initial(seed)
+    def begin(self, problem: Problem, monitor: Monitor, vector: Float[np.ndarray, " theta"]) -> np.ndarray:
+        """The first vector, improved by collocation where that is possible."""
         if self.start is None:
             return vector
         reason = self.start.reason_against(problem)
@@ -53,13 +58,12 @@ class SingleShooting(AbstractObjective):
 
     start: Collocation | None = field(default_factory=Collocation)
 
-    def minimize(self, problem, optimizers, monitor, seed):
-        vector = self.begin(problem, monitor, seed)
+    def minimize(self, problem, optimizers, monitor, vector):
+        vector = self.begin(problem, monitor, vector)
         outcome = Outcome(vector, False, "no optimizer was given")
-        function = monitor.watch(problem.value_and_gradient)
+        function = monitor.watch(target(problem))
         for optimizer in optimizers:
-            monitor.stage(type(optimizer).__name__, optimizer.steps)
-            outcome = optimizer.minimize(function, outcome.vector, monitor)
+            outcome = run_stage(type(optimizer).__name__, optimizer, function, outcome.vector, monitor)
         return outcome
 
 
@@ -94,10 +98,10 @@ class MultipleShooting(AbstractObjective):
                 f"`MultipleShooting(intervals={self.intervals!r})` needs at least 2; `SingleShooting()` takes one."
             )
 
-    def minimize(self, problem, optimizers, monitor, seed):
+    def minimize(self, problem, optimizers, monitor, vector):
         loss = Loss(problem, self.intervals)
-        single = self.begin(problem, monitor, seed)
-        vector = np.concatenate([single, loss.initial(seed)[len(single) :]])
+        single = self.begin(problem, monitor, vector)
+        vector = np.concatenate([single, loss.initial()[len(single) :]])
         price = self.continuity
         stages = list(optimizers)
         for optimizer in stages:
@@ -110,11 +114,56 @@ class MultipleShooting(AbstractObjective):
         gap = float(np.max(np.abs(loss.gaps(vector)), initial=0.0))
         if not gap < self.tolerance:
             monitor.note(f"gaps between shots did not close: the largest is {gap:.2g} (tolerance {self.tolerance:g}).")
-        function = monitor.watch(problem.value_and_gradient)
-        monitor.stage(f"{type(stages[-1]).__name__}, single shooting", stages[-1].steps)
-        return stages[-1].minimize(function, loss.without_nodes(vector), monitor)
+        name = f"{type(stages[-1]).__name__}, single shooting"
+        return run_stage(name, stages[-1], monitor.watch(target(problem)), loss.without_nodes(vector), monitor)
 
     def _run(self, optimizer, loss: Loss, vector, price: float, monitor: Monitor) -> Outcome:
-        function = monitor.watch(lambda v: loss.value_and_gradient(v, price), loss.without_nodes)
-        monitor.stage(f"{type(optimizer).__name__}, gaps at {price:g}", optimizer.steps)
-        return optimizer.minimize(function, vector, monitor)
+        function = Target(lambda v: loss.value_and_gradient(v, price), lambda v: information(loss, v, price))
+        name = f"{type(optimizer).__name__}, gaps at {price:g}"
+        return run_stage(name, optimizer, monitor.watch(function, loss.without_nodes), vector, monitor)
+
+
+@dataclass(frozen=True)
+class GrowingWindow(AbstractObjective):
+    """Single shooting over the first part of every experiment, then over longer ones, up to the whole.
+
+    A first part is short, so that a bad start does not lead far from the data; each fit begins where the one before
+    ended. Oscillations whose period is unknown are the usual case.
+
+    Args:
+        windows: How many parts, the last being the whole; the k-th ends at k/windows of the rows.
+        start: How to find a first vector; None starts from declared values and random weights.
+    """
+
+    windows: int = 4
+    start: Collocation | None = field(default_factory=Collocation)
+
+    def __post_init__(self):
+        if not isinstance(self.windows, int) or self.windows < 2:
+            raise ModelError(
+                f"`GrowingWindow(windows={self.windows!r})` needs at least 2; `SingleShooting()` takes the whole."
+            )
+
+    def minimize(self, problem, optimizers, monitor, vector):
+        outcome = Outcome(self.begin(problem, monitor, vector), False, "no optimizer was given")
+        for window in range(1, self.windows + 1):
+            share = window / self.windows
+            parts = [
+                experiment.first(max(2, round(share * len(experiment.times)))) for experiment in problem.experiments
+            ]
+            function = target(problem) if window == self.windows else of_loss(Loss(problem, experiments=parts))
+            function = monitor.watch(function)
+            for optimizer in optimizers:
+                name = type(optimizer).__name__ + ("" if window == self.windows else f", first {share:.0%}")
+                outcome = run_stage(name, optimizer, function, outcome.vector, monitor)
+        return outcome
+
+
+def of_loss(loss: Loss) -> Target:
+    """A loss as what optimizers minimize."""
+    return Target(loss.value_and_gradient, lambda vector: information(loss, vector))
+
+
+def target(problem: Problem) -> Target:
+    """A problem, by single shooting, as what optimizers minimize."""
+    return Target(problem.value_and_gradient, lambda vector: information(problem.loss, vector))

@@ -11,9 +11,25 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 
 from sciml.errors import ModelError
-from sciml.fitting.monitor import Monitor
+from sciml.fitting.monitor import Monitor, StageStopped
+from sciml.fitting.schedules import cosine
+from sciml.measurement.information import Information
 
-Function = Callable[[Float[np.ndarray, " n"]], tuple[float, Float[np.ndarray, " n"]]]
+
+@dataclass(frozen=True)
+class Target:
+    """What is minimized.
+
+    Attributes:
+        evaluate: Value and gradient at a vector; a value that is not finite marks a failed trial.
+        information: What stands for its Hessian, or None where that cannot be computed.
+    """
+
+    evaluate: Callable[[Float[np.ndarray, " n"]], tuple[float, Float[np.ndarray, " n"]]]
+    information: Callable[[Float[np.ndarray, " n"]], Information | None]
+
+    def __call__(self, vector: Float[np.ndarray, " n"]) -> tuple[float, Float[np.ndarray, " n"]]:
+        return self.evaluate(vector)
 
 
 @dataclass(frozen=True)
@@ -37,19 +53,21 @@ class AbstractOptimizer(ABC):
     steps: int
 
     @abstractmethod
-    def minimize(self, function: Function, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
+    def minimize(self, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
         """Improve `vector`. A value that is not finite marks a failed trial and never ends in the result."""
 
 
 @dataclass(frozen=True)
 class Adam(AbstractOptimizer):
-    r"""Adam with a cosine schedule: the rate falls from `rate` to a hundredth of it.
+    r"""Adam, its rate under a schedule.
 
     A trial that cannot be computed is taken back and the rate halved; the best vector met is returned.
 
     Args:
         steps: Number of steps.
         rate: First learning rate, in free coordinates.
+        schedule: Done share of the steps, from 0 to 1 -> what multiplies the rate: `cosine`, `constant`, `linear`, or a
+            function of your own.
         decay_rates: Exponential decay rates of the moment estimates.
 
     Reference:
@@ -58,21 +76,27 @@ class Adam(AbstractOptimizer):
 
     steps: int = 1000
     rate: float = 5e-3
+    schedule: Callable[[float], float] = cosine
     decay_rates: tuple[float, float] = (0.9, 0.999)
 
     def __post_init__(self):
-        _check_steps(self)
+        check_steps(self)
         if not (np.isfinite(self.rate) and self.rate > 0):
             raise ModelError(f"`Adam(rate={self.rate})`: the learning rate must be a positive number.")
+        if not callable(self.schedule):
+            raise ModelError(
+                f"`Adam(schedule={self.schedule!r})`: give a function of the done share of the steps, such as "
+                "`sciml.schedules.cosine`."
+            )
 
-    def minimize(self, function: Function, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
+    def minimize(self, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
         beta1, beta2 = self.decay_rates
         first, second = np.zeros_like(vector), np.zeros_like(vector)
         best, best_value = vector, np.inf
         trial, previous, shrink, failures = vector, vector, 1.0, 0
         for step in range(1, self.steps + 1):
             value, gradient = function(trial)
-            monitor.step(value, gradient)
+            monitor.step(value, gradient, trial)
             if np.isfinite(value):
                 failures = 0
                 if value < best_value:
@@ -89,10 +113,9 @@ class Adam(AbstractOptimizer):
                     )
                 previous = best
                 first = np.zeros_like(vector)
-            cosine = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * step / self.steps))
             corrected = first / (1 - beta1**step)
             spread = np.sqrt(second / (1 - beta2**step)) + 1e-8
-            trial = previous - self.rate * cosine * shrink * corrected / spread
+            trial = previous - self.rate * self.schedule(step / self.steps) * shrink * corrected / spread
         value, gradient = function(trial)
         return Outcome(trial if value < best_value else best, False, f"all {self.steps} steps used")
 
@@ -115,9 +138,9 @@ class LBFGS(AbstractOptimizer):
     tolerance: float = 1e-10
 
     def __post_init__(self):
-        _check_steps(self)
+        check_steps(self)
 
-    def minimize(self, function: Function, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
+    def minimize(self, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
         start, _ = function(vector)
         if not np.isfinite(start):
             return Outcome(vector, False, "the equations could not be solved at the start of this stage")
@@ -135,7 +158,8 @@ class LBFGS(AbstractOptimizer):
             return value, gradient
 
         def report(intermediate_result):
-            monitor.step(intermediate_result.fun, state.get("gradient", np.zeros_like(vector)))
+            gradient = state.get("gradient", np.zeros_like(vector))
+            monitor.step(intermediate_result.fun, gradient, intermediate_result.x)
 
         options = {"maxiter": self.steps, "maxfun": 20 * self.steps, "maxcor": self.memory, "ftol": self.tolerance}
         options |= {"gtol": 1e-8, "maxls": 40}
@@ -143,7 +167,23 @@ class LBFGS(AbstractOptimizer):
         return Outcome(state["best"], bool(result.status == 0), str(result.message).lower())
 
 
-def _check_steps(optimizer: AbstractOptimizer) -> None:
+def run_stage(
+    name: str, optimizer: AbstractOptimizer, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor
+) -> Outcome:
+    """Run an optimizer as a stage of that name; under validation it may end early, at the vector that scored best."""
+    monitor.stage(name, optimizer.steps)
+    try:
+        return optimizer.minimize(function, vector, monitor)
+    except StageStopped:
+        validation = monitor.validation
+        assert validation is not None, "only a validation stops a stage"
+        assert validation.stage_best is not None, "only a validation stops a stage"
+        text = f"held-out measurements were described no better for {validation.patience} iterations"
+        return Outcome(validation.stage_best, True, text)
+
+
+def check_steps(optimizer: AbstractOptimizer) -> None:
+    """Raise unless the number of steps is a positive whole number."""
     if not isinstance(optimizer.steps, int) or optimizer.steps < 1:
         name = type(optimizer).__name__
         raise ModelError(f"`{name}(steps={optimizer.steps!r})`: the number of steps must be a positive whole number.")

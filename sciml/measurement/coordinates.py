@@ -125,6 +125,15 @@ class Coordinates:
         gradient = np.where(self.prior == Prior.NONE, 0.0, weight * deviation / positive)
         return float(np.sum(each)), gradient
 
+    def prior_information(self, free: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Curvature of the priors along each free coordinate, as Gauss and Newton take it: never negative."""
+        values, slopes = self.values(free)
+        per_logarithm = np.where(self.prior == Prior.LOGARITHM, np.maximum(np.abs(values), np.finfo(float).tiny), 1.0)
+        heavy = np.isfinite(self.freedom)
+        nu = np.where(heavy, self.freedom, 1.0)
+        expected = np.where(heavy, (nu + 1) / (nu + 3), 1.0)  # as for measurements with Student's t
+        return np.where(self.prior == Prior.NONE, 0.0, expected * self.precision * (slopes / per_logarithm) ** 2)
+
 
 def _prior_of(parameter: Parameter) -> tuple[Prior, float, float, float]:
     """On what it acts, its center, inverse squared scale, and degrees of freedom."""

@@ -48,6 +48,10 @@ class Experiment:
         """The same experiment with gaps where values are not kept."""
         return replace(self, values=np.where(kept, self.values, np.nan))
 
+    def first(self, rows: int) -> Experiment:
+        """Its beginning."""
+        return replace(self, times=self.times[:rows], values=self.values[:rows], levels=self.levels[:rows])
+
     def to_frame(self) -> pd.DataFrame:
         """The series as the DataFrame it came from."""
         return pd.DataFrame(self.values, index=pd.Index(self.times, name="time"), columns=list(self.columns))

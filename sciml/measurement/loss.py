@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sciml.errors import ModelError
@@ -217,6 +217,20 @@ class Loss:
         if not (np.isfinite(total) and np.isfinite(gradient).all()):
             return np.inf, np.zeros_like(values)
         return total, gradient
+
+    def linearize(
+        self, vector: Float[np.ndarray, " theta"], wanted: Bool[np.ndarray, "row output"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Predictions of all rows, gaps, and the Jacobian of those wanted and of the gaps; None where it fails."""
+        if self._native is not None:
+            return self._native.linearize(vector, wanted)
+        values, slopes = self.coordinates.values(vector)
+        found = self._evaluator.linearize(*self._placed(values), wanted)
+        if found is None:
+            return None
+        predicted, gaps, rows = found
+        parts = [np.concatenate([p[self._free], w, g[self._rows, self._columns]]) * slopes for p, w, g in rows]
+        return predicted, gaps, np.array(parts).reshape(-1, len(vector))
 
     def field_function(self, mismatch: Callable[[VectorField], Tensor]) -> Callable:
         """Another misfit of the same unknowns: value and gradient of `mismatch(field)` plus the priors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
@@ -166,6 +166,18 @@ class NativeEvaluator:
         bounds = np.concatenate([limits * np.array(most), np.full(len(most), np.inf)])
         priors = Priors(coordinates.prior, coordinates.center, coordinates.precision)
         return Scorer(self._loss, priors, noise, bounds)
+
+    def linearize(
+        self, vector: Float[np.ndarray, " theta"], wanted: Bool[np.ndarray, "row output"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Predictions of all rows, gaps, and the Jacobian of those wanted and of the gaps, by the free coordinates."""
+        found = self._loss.linearize(vector, wanted)
+        if found is None:
+            return None
+        predicted, gaps, jacobian = found
+        units = np.where(self._problem.positive, 1.0, self._problem.sizes)
+        jacobian[len(jacobian) - gaps.size :] /= np.tile(units, len(gaps))[:, None]
+        return predicted, gaps / units, jacobian
 
     def _coordinates(self, coordinates: Coordinates, places: np.ndarray) -> native.Coordinates:
         """Transforms and those priors that are Gaussian in the free coordinates; NumPy adds the others."""

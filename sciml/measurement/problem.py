@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from sympy.core.function import AppliedUndef
 
 from sciml.lowering.networks import build_network, weights_of
+from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
 from sciml.measurement.measured import Measured
 from sciml.symbolic.declarations import MLP
@@ -89,6 +91,19 @@ class Problem(Measured):
             if isinstance(mlp, MLP) and mlp.weights is None
         }
         return self._replaced(system.with_learned(drawn), self.penalties) if drawn else self
+
+    def with_experiments(self, experiments: Sequence[Experiment]) -> Problem:
+        """The same problem with other measurements of its columns, such as a part of them."""
+        frames = {}
+        for experiment in experiments:
+            frame = experiment.to_frame()
+            for column, level in self.levels.items():
+                factor = pd.Series(experiment.levels[:, experiment.columns.index(column)], index=frame.index)
+                frame[level] = frame[level].fillna(factor) if level in frame else factor
+            frames[experiment.name] = frame
+        own = self.noise_parameters
+        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
+        return replace(self, data=frames, noise=noise)
 
     def with_system(self, system: System) -> Problem:
         """The same measurements and options for other equations, such as a discovered law.

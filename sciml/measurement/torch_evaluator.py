@@ -91,13 +91,33 @@ class TorchEvaluator:
             value = mismatch(self.field)
             return float(value.detach()), *self._gradients(value, grid)
 
-    def _gradients(self, value: Tensor, grid: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _gradients(self, value: Tensor, grid: Tensor, keep: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Derivatives by parameters, weights (flat) and starts."""
         leaves = [self.field.p, *self.field.networks.parameters(), grid]
-        gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+        gradients = torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=keep)
         parts = [np.zeros(tuple(x.shape)) if g is None else g.numpy() for x, g in zip(leaves, gradients)]
         flat = np.concatenate([part.ravel() for part in parts[1:-1]]) if len(parts) > 2 else np.zeros(0)
         return parts[0], flat, parts[-1]
+
+    def linearize(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray, wanted: np.ndarray):
+        """Predictions of all rows, gaps, and for each wanted prediction and each gap its derivatives; None if it failed.
+
+        The derivatives are triples, by parameters, weights and starts.
+        """
+        with torch.enable_grad():
+            grid = self._load(parameters, weights, starts).requires_grad_()
+            y0, ys = self._trajectories(grid)
+            if ys is None:
+                return None
+            model = self._measure(self._row_times, ys[self._rows], self.field.p, self.field.networks)
+            gaps = self._gaps(y0, ys)
+            inside = self._rows[torch.isfinite(self._times)]
+            chosen = torch.as_tensor(wanted)[inside]
+            outputs = [*model[chosen], *gaps.reshape(-1)]
+            slopes = [self._gradients(output, grid, keep=True) for output in outputs]
+        predicted = np.full(wanted.shape, np.nan)
+        predicted[inside.numpy()] = model.detach().numpy()
+        return predicted, gaps.detach().numpy(), slopes
 
     @torch.no_grad()
     def gaps(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Float[np.ndarray, "gap state"]:

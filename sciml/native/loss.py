@@ -13,6 +13,7 @@ import numpy as np
 from sciml.native import loss_kernels
 from sciml.native.explicit import FULL
 from sciml.native.likelihood import CODES, prepare_data
+from sciml.native.linearize import linearize
 from sciml.native.model import Model
 from sciml.native.records import COLUMN, SHOT
 from sciml.native.task import Task
@@ -209,6 +210,29 @@ class Loss:
     def value(self, theta: np.ndarray) -> float:
         """Value alone, without keeping the steps."""
         return self._evaluate(theta, _NOTHING)
+
+    def linearize(self, theta: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Predictions, gaps, and their Jacobian by the coordinates; None if a trajectory failed.
+
+        Args:
+            theta: The coordinates.
+            wanted: For each row of data of all shots and each observable, whether its derivatives are wanted.
+
+        Returns:
+            The observables of each row; the gaps (joint, state); the Jacobian of the wanted observables, row after row,
+            and then of the gaps.
+        """
+        joints = int((self.shots["next"] >= 0).sum())
+        count = int(wanted.sum()) + joints * self.model.states
+        predicted, gaps = np.zeros(wanted.shape), np.zeros((joints, self.model.states))
+        jacobian = np.zeros((count, self.size))
+        self._theta[:] = theta
+        flags = np.ascontiguousarray(wanted, dtype=np.int64)
+        while not linearize(self._address, flags, predicted, jacobian, gaps):
+            if not (self.shots["status"] == FULL).any():
+                return None
+            self.task.allocate(2 * int(self.task.record["capacity"][0]))
+        return predicted, gaps, jacobian
 
     def _evaluate(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         if theta.shape != self._theta.shape:

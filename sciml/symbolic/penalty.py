@@ -70,7 +70,9 @@ class Penalty:
         g = g.replace(lambda e: self._is_quantity(system, e), lambda e: sp.Symbol(e.func.__name__, real=True))
         names = {str(name): value for name, value in system.observed.items()}
         g = g.subs({s: names[str(s)] for s in g.free_symbols if str(s) in names})
-        g = g.replace(lambda e: self._is_rate(system, e), lambda e: system.time_derivative(e.expr, e.derivative_count))
+        g = g.replace(
+            lambda e: self._is_rate(system, e), lambda e: system.time_derivative(e.expr, int(e.derivative_count))
+        )
         where = f"the penalty `{relation}`"
         known = {*system.states, *system.parameters, system.time}
         for symbol in sorted(g.free_symbols - known, key=str):
