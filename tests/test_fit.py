@@ -423,7 +423,7 @@ WRONG = {
     "text for an objective": (
         lambda: sciml.fit(decay_problem(), "single"),
         ModelError,
-        r"objective 'single' is not known: use `SingleShooting\(\)` or `MultipleShooting\(\)`",
+        r"objective 'single' is not known: use `SingleShooting\(\)`, `MultipleShooting\(\)` or `GrowingWindow\(\)`",
     ),
     "one optimizer, no list": (lambda: sciml.fit(decay_problem(), optimizers=Adam()), ModelError, "must be a list"),
     "text for an optimizer": (lambda: sciml.fit(decay_problem(), optimizers=["Adam"]), ModelError, "must be a list"),

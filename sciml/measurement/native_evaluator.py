@@ -24,6 +24,7 @@ from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.simulation import NATIVE
 from sciml.solvers import Direct, Rodas5P
+from sciml.symbolic.distributions import LogNormal, Normal
 
 FIRST = slot("u", 0)
 """1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
@@ -156,14 +157,18 @@ class NativeEvaluator:
         coordinates, problem = self._all, self._problem
         if isinstance(problem.solver, Rodas5P):
             raise ModelError("`Rodas5P()` has no forward sensitivities: use `Kvaerno5()` in its place.")
+        if np.isfinite(coordinates.freedom).any():
+            raise ModelError("priors with Student's t are not taken by scoring over some coordinates: use `Normal`.")
         free = {place: k for k, place in enumerate(self._loss.places)}
         symbols = {x: free.get(i, -1) for i, x in enumerate(problem.system.parameters)}
-        noise = [symbols.get(problem.likelihoods[column].scale, -1) for column in problem.columns]
-        noise = [k if k >= 0 and coordinates.prior[k] == Prior.NONE else -1 for k in noise]
+        noise = [symbols.get(scale, -1) for scale in problem.scales]
+        closed = [isinstance(problem.likelihoods[column], Normal | LogNormal) for column in problem.columns]
+        noise = [k if k >= 0 and c and coordinates.prior[k] == Prior.NONE else -1 for k, c in zip(noise, closed)]
+        noise += [-1] * len(problem.penalties)
         most = [
             max(np.nanmax(np.abs(e.column(c))) for e in problem.experiments if e.measures(c)) for c in problem.columns
         ]
-        bounds = np.concatenate([limits * np.array(most), np.full(len(most), np.inf)])
+        bounds = np.concatenate([limits * np.array(most), np.full(len(most) + len(problem.penalties), np.inf)])
         priors = Priors(coordinates.prior, coordinates.center, coordinates.precision)
         return Scorer(self._loss, priors, noise, bounds)
 

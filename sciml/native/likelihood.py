@@ -136,4 +136,6 @@ def information(code, z, m, s, c):
         return (c + 1.0) / ((c + 3.0) * s * s), 2.0 * c / ((c + 3.0) * s * s)
     if code == POISSON:
         return 1.0 / m, 0.0
+    if code == PENALTY:
+        return (2.0 * z if m > 0.0 else 0.0), 0.0
     return 1.0 / (m + m * m / s), negative_binomial(z, m, s, c)[2] ** 2

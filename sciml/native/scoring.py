@@ -106,6 +106,12 @@ def sharers(profiled, place, before):
 
 
 @device
+def level_of(task, row, number):
+    """What multiplies the scale of one measurement."""
+    return pointer(task.levels)[row * task.column_count + number] if task.levels != 0 else 1.0
+
+
+@device
 def column_squares(task, number, predicted):
     """Sum of the squared residuals of a column (of logarithms where it is log-normal), and their number."""
     column, data = column_of(task, number), pointer(task.data)
@@ -113,8 +119,8 @@ def column_squares(task, number, predicted):
     for row in range(predicted.shape[0]):
         z = data[row * task.column_count + number]
         if not math.isnan(z):
-            m = predicted[row, column.mean]
-            total += (z - (math.log(m) if column.code == LOGNORMAL else m)) ** 2
+            m, level = predicted[row, column.mean], level_of(task, row, number)
+            total += ((z - (math.log(m) if column.code == LOGNORMAL else m)) / level) ** 2
             count += 1
     return total, count
 
@@ -126,10 +132,11 @@ def terms(task, predicted, row, number):
     z = pointer(task.data)[row * task.column_count + number]
     if math.isnan(z):
         return False, 0.0, 0.0, 0.0, 0.0, 0.0
-    m, s = predicted[row, column.mean], predicted[row, column.scale] if column.scale >= 0 else 1.0
+    level = level_of(task, row, number)
+    m, s = predicted[row, column.mean], level * predicted[row, column.scale] if column.scale >= 0 else 1.0
     value, by_mean, by_scale = misfit(column.code, z, m, s, column.constant)
     on_mean, on_scale = information(column.code, z, m, s, column.constant)
-    return True, value, by_mean, by_scale, on_mean, on_scale
+    return True, value, by_mean, level * by_scale, on_mean, level * level * on_scale
 
 
 @device
