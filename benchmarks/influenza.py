@@ -56,7 +56,7 @@ def main() -> None:
                 "days": f"{cut + 1}-13, forecast",
                 "RMSE": float(np.sqrt(np.mean(error[cut + 1 :] ** 2))),
                 "target": "" if not hybrid else "below SIR",
-            }  # fmt: skip
+            }
         )
     report(rows, arguments, machine("numpy", "scipy"))
     better = rows[-1]["RMSE"] < rows[2]["RMSE"]

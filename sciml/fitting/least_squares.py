@@ -49,7 +49,7 @@ class LevenbergMarquardt(AbstractOptimizer):
             return Outcome(vector, False, "the equations could not be solved at the start of this stage")
         damping, growth = self.damping, 2.0
         for _ in range(self.steps):
-            step, gain = _step(known, gradient, damping)
+            step, gain = damped_step(known, gradient, damping)
             trial = vector + step
             found, slopes = function(trial)
             ahead = function.information(trial) if found < value else None
@@ -68,7 +68,7 @@ class LevenbergMarquardt(AbstractOptimizer):
         return Outcome(vector, False, f"all {self.steps} steps used")
 
 
-def _step(known: Information, gradient: Float[np.ndarray, " n"], damping: float) -> tuple[np.ndarray, float]:
+def damped_step(known: Information, gradient: Float[np.ndarray, " n"], damping: float) -> tuple[np.ndarray, float]:
     """The step, and how much the model of second order gains by it."""
     jacobian, priors = known.jacobian, known.priors
     diagonal = (jacobian**2).sum(axis=0) + priors

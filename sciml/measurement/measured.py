@@ -49,6 +49,7 @@ class Measured:
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
     likelihoods: dict[str, AbstractDistribution] = field(init=False, repr=False)
     levels: dict[str, str] = field(init=False, repr=False)
+    declared: System = field(init=False, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.system, System):
@@ -75,6 +76,7 @@ class Measured:
         system = replace(sizes.with_scales(), parameters={**self.system.parameters, **parameters})
         object.__setattr__(self, "likelihoods", likelihoods)
         object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "declared", self.system)
         object.__setattr__(self, "system", system)
         object.__setattr__(self, "_sizes", sizes)
         if self.backend not in ("auto", "native", "torch"):

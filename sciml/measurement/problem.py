@@ -93,7 +93,7 @@ class Problem(Measured):
         return self._replaced(system.with_learned(drawn), self.penalties) if drawn else self
 
     def with_experiments(self, experiments: Sequence[Experiment]) -> Problem:
-        """The same problem with other measurements of its columns, such as a part of them."""
+        """The same problem with other measurements of its columns, such as a part of them; scales are read off anew."""
         frames = {}
         for experiment in experiments:
             frame = experiment.to_frame()
@@ -103,7 +103,7 @@ class Problem(Measured):
             frames[experiment.name] = frame
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
-        return replace(self, data=frames, noise=noise)
+        return replace(self, system=self.declared, data=frames, noise=noise)
 
     def with_system(self, system: System) -> Problem:
         """The same measurements and options for other equations, such as a discovered law.
