@@ -26,6 +26,7 @@ from sciml import (
 )
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.fitting.monitor import Monitor
+from sciml.fitting.optimizers import Target
 from sciml.measurement.loss import Loss
 
 x, v, k, a, q, p = sp.symbols("x v k a q p", real=True)
@@ -510,7 +511,7 @@ def bowl(w):
 )
 def test_optimizers_find_the_minimum_beside_a_wall(optimizer, accuracy):
     monitor = Monitor(show=False)
-    watched = monitor.watch(bowl)
+    watched = monitor.watch(Target(bowl, lambda w: None))
     outcome = optimizer.minimize(watched, np.array([1.4, -1.0]), monitor)
     assert outcome.vector == pytest.approx([1.0, 1.0], abs=accuracy)
     assert bowl(monitor.best)[0] == pytest.approx(bowl(outcome.vector)[0], abs=1e-12)

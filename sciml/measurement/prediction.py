@@ -98,7 +98,7 @@ class Predictor:
         return predict(field, self.problem, vector, self.times, self.experiment, throw=False).values
 
     def scales(self, vector: Float[np.ndarray, " theta"]) -> dict[str, float]:
-        """Noise level of every measured column."""
+        """Noise level of every measured column, before a column of the data multiplies it."""
         parameters, _, _ = self.problem.loss.physical(vector)
         values = dict(zip(self.problem.system.parameters, parameters))
-        return {c: float(noise.scale.subs(values)) for c, noise in self.problem.likelihoods.items()}
+        return {c: float(scale.subs(values)) for c, scale in zip(self.problem.columns, self.problem.scales)}

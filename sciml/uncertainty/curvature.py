@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sciml.errors import SolveError
-from sciml.measurement.prediction import Predictor
+from sciml.measurement.information import information
 from sciml.measurement.problem import Problem
-from sciml.symbolic.declarations import LogNormal
 
 Matrix = Float[np.ndarray, "theta theta"]
 
@@ -66,57 +65,14 @@ class ExactHessian(AbstractCurvature):
 class GaussNewton(AbstractCurvature):
     r"""The expected curvature :math:`J^T W J`: never negative, and free of the residuals' second derivatives.
 
-    J holds the derivatives of all modeled values and noise levels, by central differences, W the Fisher information
-    of each measurement.
-
-    Args:
-        step: In free coordinates.
+    J holds the exact derivatives of all modeled values and noise levels, W the Fisher information of each measurement.
     """
 
-    step: float = 1e-4
-
     def matrix(self, problem, vector):
-        exact = tightened(problem)
-        coordinates = problem.loss.coordinates
-        total = np.diag(_prior_curvature(coordinates, vector))
-        for e, experiment in enumerate(problem.experiments):
-            predictor = Predictor(exact, experiment.times, e)
-            places = [predictor.names.index(c) for c in problem.columns]
-            means, logs = self._values(predictor, vector, places)
-            columns = []
-            for i in range(len(vector)):
-                shift = np.zeros(len(vector))
-                shift[i] = self.step
-                (up, s_up), (down, s_down) = (self._values(predictor, vector + s, places) for s in (shift, -shift))
-                columns.append(((up - down) / (2 * self.step), (s_up - s_down) / (2 * self.step)))
-            slopes = np.stack([c[0] for c in columns], -1)
-            log_slopes = np.stack([c[1] for c in columns], -1)
-            if not np.isfinite(slopes).all():
-                raise SolveError("the equations could not be solved beside the best fit. Use `fit.bootstrap()`.")
-            for k, column in enumerate(problem.columns):
-                known = np.isfinite(experiment.values[:, experiment.columns.index(column)])
-                unit = np.exp(logs[k]) * (means[known, k] if _logarithmic(problem, column) else 1.0)
-                J = slopes[known, k] / np.reshape(unit, (-1, 1))
-                total += J.T @ J + 2 * known.sum() * np.outer(log_slopes[k], log_slopes[k])
-        return total
-
-    @staticmethod
-    def _values(predictor, vector, places):
-        return predictor(vector)[:, places], np.log(list(predictor.scales(vector).values()))
-
-
-def _logarithmic(problem: Problem, column: str) -> bool:
-    return isinstance(problem.likelihoods[column], LogNormal)
-
-
-def _prior_curvature(coordinates, vector, step: float = 1e-4):
-    """Second derivatives of the priors by each coordinate."""
-
-    def gradient(free):
-        values, slopes = coordinates.values(free)
-        return coordinates.penalty(values)[1] * slopes
-
-    return (gradient(vector + step) - gradient(vector - step)) / (2 * step)
+        found = information(problem.loss, vector)
+        if found is None:
+            raise SolveError("the equations could not be solved at the best fit. Use `fit.bootstrap()`.")
+        return found.matrix
 
 
 def tightened(problem: Problem) -> Problem:

@@ -11,9 +11,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from sciml.errors import ModelError, SolveError
+from sciml.measurement.likelihood import likelihood_of
 from sciml.measurement.prediction import Predictor, output_times
 from sciml.measurement.problem import Problem
-from sciml.symbolic.declarations import LogNormal
+from sciml.symbolic.distributions import LogNormal, Normal
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class AbstractPosterior(ABC):
 
 def scattered(noise, means: np.ndarray, scales: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Measurements as a noise model would give them."""
+    if not isinstance(noise, Normal | LogNormal):
+        return likelihood_of(noise).frozen(*np.broadcast_arrays(means, scales)).rvs(random_state=generator)
     draws = generator.standard_normal(np.broadcast_shapes(np.shape(means), np.shape(scales)))
     return means * np.exp(scales * draws) if isinstance(noise, LogNormal) else means + scales * draws
 
