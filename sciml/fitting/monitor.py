@@ -129,7 +129,12 @@ class Monitor:
                 self._progress.update(self._task, visible=False)
             self._task = self._progress.add_task(name, total=steps, loss="…")
 
-    def step(self, loss: float, gradient: Float[np.ndarray, " theta"], vector: Float[np.ndarray, " theta"]) -> None:
+    def step(
+        self,
+        loss: float,
+        gradient: Float[np.ndarray, " theta"],
+        vector: Float[np.ndarray, " theta"] | None = None,
+    ) -> None:
         """One iteration of the running stage.
 
         Raises:
@@ -142,7 +147,7 @@ class Monitor:
         self._drawn = now
         if self._progress is not None:
             self._progress.update(self._task, completed=self._step, loss=f"{loss:.6g}")
-        if self.validation is not None and np.isfinite(loss):
+        if self.validation is not None and vector is not None and np.isfinite(loss):
             self.validation.look(vector, self._project(vector))
 
     def note(self, text: str) -> None:
