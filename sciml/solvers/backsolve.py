@@ -39,6 +39,11 @@ class AdjointField:
     field: Field
     shape: torch.Size
 
+    @property
+    def jumps(self) -> Float[np.ndarray, "*batch jump"] | None:
+        """Where the field is not smooth, its adjoint is not, either."""
+        return getattr(self.field, "jumps", None)
+
     def __call__(self, t: Tensor, z: Tensor) -> Tensor:
         y, a = z.chunk(2, dim=-1)
         clock = t if t.ndim == 0 else t.view(len(t), *(1 for _ in self.shape[1:]))

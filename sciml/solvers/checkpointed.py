@@ -13,7 +13,7 @@ from sciml.solvers.captured import dependencies
 from sciml.solvers.field import Field
 from sciml.solvers.loop import Settings
 from sciml.solvers.record import Trace, locate
-from sciml.solvers.replay import check_found, check_unseen, picked, replayed
+from sciml.solvers.replay import check_found, check_unseen, picked, replayed, restarted
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,8 @@ def _sweep(
         rows, columns = np.nonzero(inside)
         with torch.enable_grad():
             begin = [x.detach().requires_grad_() for x in trace.states[number]]
-            # The first rate of all is no stage: the field is called there.
-            rate = begin[1] if number else None
+            # The first rate of all is no stage, and behind a jump it is another: the field is called there.
+            rate = None if number == 0 or restarted(trace, first).any() else begin[1]
             record, *end = replayed(plan.field, y0, plan.settings, trace, steps, begin[0], rate)
             outputs = picked(record, located, first, rows, columns)
         check_found([*end, outputs], [*begin, *held], "Checkpointed")

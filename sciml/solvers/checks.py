@@ -125,6 +125,7 @@ class CheckedField:
         self.field, self.shape, self.dtype, self.device = field, y0.shape, y0.dtype, y0.device
         self.jacobian, self.momenta = getattr(field, "jacobian", None), getattr(field, "momenta", None)
         self.names, self.explain = getattr(field, "names", None), getattr(field, "explain", None)
+        self.jumps = getattr(field, "jumps", None)
         self.unchecked = True
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ def solve(
 
     Args:
         field: Right-hand side `field(t, y)`, a callable or `nn.Module`. Without a batch, `t` has no
-            dimensions; with one, it has shape `(batch, 1, ..., 1)` and broadcasts against `y`.
+            dimensions; with one, it has shape `(batch, 1, ..., 1)` and broadcasts against `y`. Where it jumps in time, it
+            may say so by an attribute `jumps`, the times as an array `(jump,)` or `(batch, jump)`: steps end there.
         y0: Initial state, real or complex. One dimension is one trajectory; with more, the first is
             the batch.
         ts: Output times, strictly monotone, the initial time first. A second dimension gives each

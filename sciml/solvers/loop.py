@@ -19,6 +19,7 @@ from sciml.solvers.record import Ahead, March, Record, Trace
 from sciml.solvers.solution import Failure, Stats, Status
 from sciml.solvers.splitting import SplittingStepper, checked_momenta
 from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.stops import Stops
 from sciml.solvers.tolerance import Tolerance, host
 from sciml.solvers.watch import Watch
 
@@ -61,22 +62,25 @@ def march(
     stepper = stepper_for(field, y0, start, solver, settings.tolerance)
     single = isinstance(stepper, SingleStepper)
     end = np.array([row[~np.isnan(row)][-1] for row in ts])
-    y, f, lost = _start(stepper, start, y0 if single else y0.reshape(len(ts), -1))
+    stops = Stops(field, start, end)
+    y, f, lost = _start(stepper, stops.begin, y0 if single else y0.reshape(len(ts), -1))
     keep = dense or f.requires_grad
     record = Record(solver.tableau, start, None if keep else Ahead(ts, end), stepper.masks, trace)
     if lost.all():
         status, counts, reached, h = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start, 0 * start
     elif solver.adaptive:
         if settings.first_step is None:
-            h = first_step(stepper, start, end, y, f)
+            h = first_step(stepper, stops.begin, end, y, f)
         else:
             h = np.copysign(settings.first_step, end - start)
         limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
         step_all = march_single if single else march_batch
-        status, counts, reached, h, y = step_all(stepper, record, y, f, end, h, lost, limit, settings.max_steps, watch)
+        status, counts, reached, h, y = step_all(
+            stepper, record, y, f, stops, h, lost, limit, settings.max_steps, watch
+        )
     else:
         status, counts, reached, h, y = march_fixed(
-            stepper, record, y, f, ts, solver.step, lost, settings.max_steps, watch
+            stepper, record, y, f, ts, solver.step, lost, settings.max_steps, watch, stops
         )
     record.close(y)
     failures: tuple[Failure, ...] = ()

@@ -10,6 +10,7 @@ from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH, accepted_factor
 from sciml.solvers.record import Record
 from sciml.solvers.solution import Status
 from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.stops import Stops
 from sciml.solvers.watch import Watch
 
 
@@ -18,7 +19,7 @@ def march_single(
     record: Record,
     y: Tensor,
     f: Tensor,
-    end,
+    stops: Stops,
     h,
     lost,
     limit,
@@ -32,7 +33,7 @@ def march_single(
         record: Receives the accepted steps.
         y: Initial state.
         f: The field there.
-        end: Final time, as an array of one.
+        stops: Where steps must end, and the final time.
         h: First step, as an array of one.
         lost: Not used: a single lost trajectory never comes here.
         limit: Length below which a step is given up.
@@ -43,14 +44,15 @@ def march_single(
         Status, counts of accepted and rejected steps, time reached, last trial step, state there.
     """
     order = stepper.tableau.error_order
-    t, end, h, limit = float(record.start[0]), float(end[0]), float(h[0]), float(limit[0])
+    t, end, h, limit = float(stops.begin[0]), float(stops.end[0]), float(h[0]), float(limit[0])
+    landing = float(stops.landing[0])
     accepted = rejected = 0
     previous, after_rejection, finite = math.nan, False, True
-    status, tried = Status.SUCCESS, h
+    status, tried, wanted = Status.SUCCESS, h, h
     while t != end:
-        last = abs(h) * STRETCH >= abs(end - t)
+        last = abs(h) * STRETCH >= abs(landing - t)
         if last:
-            h = end - t
+            wanted, h = h, landing - t
         elif abs(h) < limit:
             status = Status.STEP_UNDERFLOW if finite else Status.NON_FINITE
             break
@@ -62,7 +64,8 @@ def march_single(
         error = stepper.error(h, y, new, k)
         finite = math.isfinite(error)
         if finite and error <= 1.0:
-            t_new = end if last else t + h
+            final = last and float(stops.resume[0]) == end
+            t_new = end if final else landing if last else t + h
             record.append(t, t_new, h, y, k)
             accepted += 1
             stopped = watch is not None and watch.look(stepper.tableau, t, t_new, h, y, k).any()
@@ -71,6 +74,11 @@ def march_single(
                 break
             h *= accepted_factor(error, previous, order, after_rejection)
             previous, after_rejection = max(error, PREVIOUS_ERROR_FLOOR), False
+            if last and not final:
+                # Behind a jump the field is another; the step that was cut short says nothing of the next.
+                t, h = float(stops.resume[0]), max(h, wanted, key=abs)
+                stops.advance(np.ones(1, dtype=bool))
+                landing, f = float(stops.landing[0]), stepper.field(stepper.clock(t), y)
         else:
             rejected += 1
             h *= rejected_factor(error, order)
@@ -83,7 +91,7 @@ def march_batch(
     record: Record,
     y: Tensor,
     f: Tensor,
-    end,
+    stops: Stops,
     h,
     lost,
     limit,
@@ -97,7 +105,7 @@ def march_batch(
         record: Receives the accepted steps.
         y: Initial states.
         f: The field there.
-        end: Final times.
+        stops: Where steps must end, and the final times.
         h: First steps.
         lost: Trajectories that have no finite field at the start; they stay where they are.
         limit: Lengths below which a step is given up.
@@ -108,14 +116,15 @@ def march_batch(
         Status, counts of accepted and rejected steps, times reached, last trial steps, states there.
     """
     order = stepper.tableau.error_order
-    t = record.start.copy()
+    t, end = stops.begin.copy(), stops.end
     counts = np.zeros((2, len(t)), dtype=int)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     previous, after_rejection = np.full(len(t), np.nan), np.zeros(len(t), dtype=bool)
     finite = np.ones(len(t), dtype=bool)
-    active, tried = ~lost & (t != end), h
+    active, tried = ~lost & (record.start != end), h
     while True:
-        last = np.abs(h) * STRETCH >= np.abs(end - t)
+        landing, resume = stops.landing, stops.resume
+        last = np.abs(h) * STRETCH >= np.abs(landing - t)
         short = active & ~last & (np.abs(h) < limit)
         full = active & ~short & (counts.sum(axis=0) >= max_steps)
         if (short | full).any():
@@ -124,7 +133,7 @@ def march_batch(
             active &= ~(short | full)
         if not active.any():
             return status, counts, t, np.where(status == Status.SUCCESS, 0.0, tried), y
-        trial = np.where(active, np.where(last, end - t, h), 0.0)
+        trial = np.where(active, np.where(last, landing - t, h), 0.0)
         tried = np.where(active, trial, tried)
         new, k = stepper.stages(t, trial, y, f)
         error = stepper.error(trial, y, new, k)
@@ -138,7 +147,8 @@ def march_batch(
             if again:
                 # Again with step 0 for the others: NaN * 0 in the backward pass of a mask is NaN.
                 new, k = stepper.stages(t, step, y, f)
-            t_new = np.where(accept, np.where(last, end, t + step), t)
+            final = resume == end
+            t_new = np.where(accept, np.where(last, np.where(final, end, landing), t + step), t)
             record.append(t, t_new, step, y, k)
             if watch is not None:
                 active &= ~watch.look(stepper.tableau, t, t_new, step, y, k)
@@ -148,9 +158,19 @@ def march_batch(
                 mask = torch.as_tensor(accept, device=y.device)[:, None]
                 y, f = torch.where(mask, new, y), torch.where(mask, k[-1], f)
             t = t_new
+            jumped = accept & last & ~final
+            if jumped.any():
+                t = np.where(jumped, resume, t)
+                stops.advance(jumped)
+                f = torch.where(
+                    torch.as_tensor(jumped, device=y.device)[:, None], stepper.field(stepper.clock(t), y), f
+                )
         counts += np.stack([accept, reject])
         grow = accepted_factor(np.where(accept, error, 1.0), previous, order, after_rejection)
-        h = np.where(active, trial * np.where(accept, grow, rejected_factor(error, order)), h)
+        next_h = trial * np.where(accept, grow, rejected_factor(error, order))
+        # A step that was cut short at a jump says nothing of the next.
+        next_h = np.where(accept & last & (np.abs(h) > np.abs(next_h)), h, next_h)
+        h = np.where(active, next_h, h)
         previous = np.where(accept, np.maximum(error, PREVIOUS_ERROR_FLOOR), previous)
         after_rejection = np.where(active, reject, after_rejection)
         active &= t != end

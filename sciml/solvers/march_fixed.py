@@ -3,12 +3,14 @@
 from itertools import pairwise
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sciml.solvers.record import Record
 from sciml.solvers.solution import Status
 from sciml.solvers.steppers import BatchStepper, SingleStepper
+from sciml.solvers.stops import Stops
 from sciml.solvers.watch import Watch
 
 
@@ -48,6 +50,7 @@ def march_fixed(
     lost,
     max_steps: int,
     watch: Watch | None,
+    stops: Stops,
 ):
     """Step all trajectories through their schedules.
 
@@ -61,11 +64,12 @@ def march_fixed(
         lost: Trajectories that have no finite field at the start; they stay where they are.
         max_steps: Steps allowed.
         watch: Looks for events, and says which trajectories stop.
+        stops: Where steps must end beside the outputs.
 
     Returns:
         Status, counts of accepted and rejected steps, times reached, the steps that failed, states there.
     """
-    rows = [schedule(row, step) for row in ts]
+    rows = [schedule(row, step) for row in stops.merged(ts)]
     longest = max(len(row) for row in rows)
     grid = np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows], axis=1)
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
@@ -79,7 +83,12 @@ def march_fixed(
         moving &= status == Status.SUCCESS
         if not moving.any():
             break
-        h = np.where(moving, end - t, 0.0)
+        begin, landing = stops.resumed(t), stops.landed(end)
+        if (jumped := moving & stops.jumping(t) & (counts[0] > 0)).any():
+            again = stepper.field(stepper.clock(float(begin[0]) if single else begin), y)
+            f = again if single else torch.where(torch.as_tensor(jumped, device=y.device)[:, None], again, f)
+        h = np.where(moving, landing - begin, 0.0)
+        reached = np.where(moving, begin, reached)
         new, k = stepper.stages(float(reached[0]), float(h[0]), y, f) if single else stepper.stages(reached, h, y, f)
         bad = moving & ~stepper.sound(new, k)
         if bad.any():
@@ -91,7 +100,7 @@ def march_fixed(
             # Again with step 0 for the bad ones, so that the graph holds finite numbers only.
             h = np.where(moving, h, 0.0)
             new, k = stepper.stages(reached, h, y, f)
-        after = np.where(moving, end, reached)
+        after = np.where(moving, np.where(end == stops.end, end, landing), reached)
         record.append(reached, after, h, y, k) if not single else record.append(
             float(reached[0]), float(after[0]), float(h[0]), y, k
         )

@@ -47,7 +47,7 @@ class PairField:
         if isinstance(solver, AbstractSymplectic):
             name = type(solver).__name__
             raise ModelError(f"`{name}` has no complex states. Make real and imaginary parts states of their own.")
-        self.field = field
+        self.field, self.jumps = field, field.jumps
         state = y0.numel() if y0.ndim == 1 else y0[0].numel()
         self.names = tuple(str(i // 2) for i in range(2 * state))
 

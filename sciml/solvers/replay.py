@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sciml.errors import SolveError
@@ -42,10 +42,20 @@ def replayed(
     again = Record(settings.solver.tableau, start, masks=stepper.masks)
     rate = stepper.field(stepper.clock(source.t[steps.start]), y) if rate is None else rate
     for n in steps:
+        if n > steps.start and (jumped := restarted(source, n)).any():
+            fresh = stepper.field(stepper.clock(source.t[n]), y)
+            rate = (
+                fresh if jumped.all() else torch.where(torch.as_tensor(jumped, device=y.device)[:, None], fresh, rate)
+            )
         new, k = stepper.stages(source.t[n], source.h[n], y, rate)
         again.append(source.t[n], source.end[n], source.h[n], y, k)
         y, rate = new, k[-1]
     return again, y, rate
+
+
+def restarted(source: Record | Trace, n: int) -> Bool[np.ndarray, " batch"]:
+    """For which trajectories step n begins behind a jump of the field, whose rate there is another than before."""
+    return np.atleast_1d(np.not_equal(source.t[n], source.end[n - 1]))
 
 
 def picked(record: Record, located: Located, first: int, rows: np.ndarray, columns: np.ndarray) -> Tensor:
