@@ -141,6 +141,31 @@ def test_second_derivatives_pass_gradgradcheck(solver, direct):
     assert torch.autograd.gradgradcheck(final, (state(False), weights()))
 
 
+@pytest.mark.parametrize("direct", [Direct(parallel=False), Direct(parallel=True)], ids=["steps", "stages"])
+def test_third_derivatives_through_implicit_steps_are_right_or_refused(direct):
+    def end(rate, solver=SMOOTH[1]):
+        options = {"gradients": direct, "rtol": 1e-12, "atol": 1e-12}
+        y0, ts = torch.ones(1, dtype=torch.float64), torch.tensor([0.0, 0.5], dtype=torch.float64)
+        return solve(lambda t, y: -rate * y**2, y0, ts, solver=solver, **options).ys[-1].sum()
+
+    rate = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(end(rate), rate, create_graph=True)
+    # Two derivatives are right, and may be taken again.
+    (second,) = torch.autograd.grad(first, rate, retain_graph=True)
+    assert second.item() == pytest.approx(2 * 0.5**2 / 1.25**3, rel=2e-3)
+    (kept,) = torch.autograd.grad(first, rate, create_graph=True)
+    with pytest.raises(SolveError, match=r"two derivatives by `torch.autograd`.*`create_graph=True`.*`jacfwd`"):
+        torch.autograd.grad(kept, rate)
+    # An explicit method has all of them, and so have transforms of torch.func.
+    slope = end(rate, RK4(step=0.05))
+    for _ in range(3):
+        (slope,) = torch.autograd.grad(slope, rate, create_graph=True)
+    exact = -6 * 0.5**3 / 1.25**4
+    assert slope.item() == pytest.approx(exact, rel=1e-2)
+    third = torch.func.grad(torch.func.grad(torch.func.grad(end)))(rate.detach())
+    assert third.item() == pytest.approx(exact, rel=1e-2)
+
+
 @pytest.mark.parametrize("solver", [Tsit5(), *SMOOTH], ids=str)
 def test_hessian_vector_products_match_differences_of_gradients(solver):
     y0, v = state(False).detach(), torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._C._functorch import TransformType
 
 
 def graph_leaves(output: Tensor, stop: Iterable[Tensor] = ()) -> list[Tensor]:
@@ -121,6 +122,12 @@ def _independent(tensors: list[Tensor]) -> list[Tensor]:
 def transformed() -> bool:
     """Whether this runs inside a transform of `torch.func`, such as `jvp`, `jacfwd` or `grad`."""
     return torch._C._are_functorch_transforms_active()
+
+
+def differentiations() -> int:
+    """How many transforms of `torch.func` that differentiate are active; `vmap` does not count."""
+    active = torch._C._functorch.get_interpreter_stack() or []
+    return sum(level.key() in (TransformType.Grad, TransformType.Jvp) for level in active)
 
 
 def tracked(x: Tensor) -> bool:

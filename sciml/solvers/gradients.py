@@ -56,7 +56,8 @@ class Direct:
     the time goes into the bookkeeping of many small operations; there, all stages of all steps are
     evaluated once more in one call of the field (through `torch.func.vmap`) and the adjoint recursion of
     the method is solved with their Jacobians. Both give the same gradient up to rounding; second
-    derivatives work with both.
+    derivatives work with both. Third ones work with explicit methods; through implicit steps `torch.autograd` refuses
+    them, and transforms of `torch.func` find them.
 
     Args:
         parallel: Whether to differentiate all stages in one call. None decides by size, and goes step by

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sciml.solvers.captured import tracked
+from sciml.errors import SolveError
+from sciml.solvers.captured import differentiations, tracked
 from sciml.solvers.steppers import BatchStepper, combine
 from sciml.solvers.tolerance import host
 
@@ -107,7 +108,7 @@ class ImplicitStepper(BatchStepper):
         return state
 
     def _differentiable(self, t: Tensor, base: Tensor, state: Tensor, scale: Tensor) -> Tensor:
-        r"""The solved stage with its first two derivatives.
+        r"""The solved stage with its first two derivatives, and as many more as transforms of `torch.func` are active.
 
         A correction :math:`Y \leftarrow Y + (I - h \gamma J)^{-1} (b + h \gamma f(Y) - Y)` with J at the solution and
         held constant carries the derivative of the implicit function, and each further one the next.
@@ -119,10 +120,57 @@ class ImplicitStepper(BatchStepper):
         with torch.no_grad():
             factors = _factorized(self.field.jacobian(t, state).detach(), scale)
         better = state + torch.linalg.lu_solve(*factors, (base + scale * slope - state)[..., None])[..., 0]
-        rest = base + scale * self.field(t, better) - better
-        better = better + torch.linalg.lu_solve(*factors, rest[..., None])[..., 0]
+        transforms = differentiations()
+        for _ in range(1 + transforms):
+            rest = base + scale * self.field(t, better) - better
+            better = better + torch.linalg.lu_solve(*factors, rest[..., None])[..., 0]
         # The value stays that of the iteration: whether derivatives are wanted does not change a solution.
-        return state + (better - better.detach())
+        better = state + (better - better.detach())
+        # Transforms do not see into the guard, and have the corrections that they need.
+        return better if transforms else _Twice.apply(better)
+
+
+class _Twice(torch.autograd.Function):
+    """The identity, which can be differentiated twice."""
+
+    @staticmethod
+    def forward(ctx, stage: Tensor) -> Tensor:
+        ctx.save_for_backward(stage)
+        return stage.view_as(stage)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # With the stage as an argument, every way from a gradient back to what the stage depends on leads through.
+        return _Once.apply(g, *ctx.saved_tensors) if torch.is_grad_enabled() else g
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return tangent.view_as(tangent)
+
+
+class _Once(torch.autograd.Function):
+    """The cotangent of a stage, which can be differentiated once."""
+
+    @staticmethod
+    def forward(ctx, g: Tensor, stage: Tensor) -> Tensor:
+        return g.view_as(g)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # After a pass that kept its graph, another one that comes here is a third derivative, or may be one.
+        if getattr(ctx, "kept", False):
+            raise SolveError(
+                "steps of an implicit method have two derivatives by `torch.autograd`, and another one was asked for "
+                "after the second had been taken with `create_graph=True`. Leave it out where the second derivative is "
+                "the last, use transforms of `torch.func`, such as `jacfwd`, for higher ones, or an explicit method "
+                "such as `Tsit5()`."
+            )
+        ctx.kept = torch.is_grad_enabled()
+        return g, None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, stage: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return tangent.view_as(tangent)
 
 
 def _factorized(jacobian: Float[Tensor, "batch state state"], scale: Float[Tensor, "batch 1"]) -> tuple[Tensor, Tensor]:
