@@ -20,6 +20,7 @@ from sciml.iteration import iterate
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
+from sciml.signals import SignalRows, Signals, read_signals
 from sciml.solvers import (
     AbstractExplicit,
     AbstractImplicit,
@@ -53,6 +54,7 @@ class Simulation:
         backend: "native", or "torch" and why it was not native.
         parameters: Values of the parameters (the System's own order); a row per trajectory where they differ.
         occurrences: The events met, of a System that has any; `events` shows them by name.
+        signals: The inputs, of a System that has any: one for all trajectories, or one for each.
     """
 
     field: VectorField
@@ -62,6 +64,7 @@ class Simulation:
     backend: str = "native"
     parameters: Float[np.ndarray, "*trajectory parameter"] | None = None
     occurrences: Occurrences | None = None
+    signals: tuple[Signals, ...] = ()
 
     @property
     def system(self) -> System:
@@ -76,8 +79,11 @@ class Simulation:
         p = None if self.parameters is None else torch.as_tensor(self.parameters)
         if p is not None and p.ndim > 1:
             p = p[:, None]
+        u = torch.as_tensor(np.stack([s(self.times) for s in self.signals])) if self.signals else None
+        if u is not None and len(u) == 1:
+            u = u[0]
         with torch.no_grad():
-            return self.field.observe(torch.tensor(self.times)[:, None], torch.tensor(self.states), p).numpy()
+            return self.field.observe(torch.tensor(self.times)[:, None], torch.tensor(self.states), p, u).numpy()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,6 +125,7 @@ def simulate(
     *,
     initial: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
     parameters: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
+    inputs: Any = None,
     solver: AbstractSolver | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
@@ -138,6 +145,8 @@ def simulate(
         ts: Output times in the model's unit, strictly monotone; the first is the initial time.
         initial: State -> value, or one value per trajectory, instead of the System's own.
         parameters: Parameter -> value, or one value per trajectory, instead of the System's own.
+        inputs: Of a System with `inputs`: a DataFrame whose index is time and whose columns are named like them, or a dict
+            of series and numbers; a list of these has one for each trajectory. A step ends where an input is not smooth.
         solver: Method; `Tsit5()` by default.
         rtol, atol: Tolerances of one step.
         max_steps: Steps allowed per trajectory, the rejected ones included.
@@ -151,7 +160,7 @@ def simulate(
 
     Raises:
         ModelError: An unknown name, a missing initial value, or diffusion terms (`noise`), which are not solved yet.
-        DataError: Times that are not strictly monotone, or lists of different lengths.
+        DataError: Times that are not strictly monotone, lists of different lengths, or inputs that do not cover the times.
         SolveError: The solution left the finite numbers, or needed steps too small; time and state are named.
 
     Example:
@@ -180,23 +189,26 @@ def simulate(
         states, status = iterate(field.at(torch.as_tensor(p)), torch.as_tensor(y0), times, solver, throw)
         return Simulation(field, times, states, status, "torch (maps are iterated)", p)
     settings = Settings(solver or Tsit5(), Tolerance(rtol, atol), None, max_steps, None)
+    signals = _signals(field.system, inputs, times, len(y0) if y0.ndim > 1 else 1)
+    if len(signals) > 1 and y0.ndim == 1:
+        y0 = np.broadcast_to(y0, (len(signals), len(y0))).copy()
     reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
     occurrences = None
     if not np.isfinite(y0).all():
         checked_state(torch.as_tensor(y0))
     if reason is None:
-        states, status, failures = _natively(field, p, y0, times, settings)
+        states, status, failures = _natively(field, p, y0, times, settings, signals)
     elif backend == "native" or isinstance(settings.solver, Rodas5P):
         raise ModelError(
             f"this cannot be simulated natively: {reason}. Use `backend='auto'`, and `Kvaerno5()` if it is stiff."
         )
     else:
-        solution = _by_torch(field, p, y0, times, settings)
+        solution = _by_torch(field, p, y0, times, settings, signals)
         states, status, failures, occurrences = solution.ys.numpy(), solution.status, solution.failures, solution.events
     if throw and failures:
         raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings, MAX_RESETS))
     engine = "native" if reason is None else f"torch ({reason})"
-    simulation = Simulation(field, times, states, status, engine, p, occurrences)
+    simulation = Simulation(field, times, states, status, engine, p, occurrences, signals)
     if field.system.observed and field.system.learned:
         # Now, before the weights change; parameters are kept as they are.
         simulation.values  # noqa: B018
@@ -225,7 +237,14 @@ def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
     return None
 
 
-def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings):
+def _natively(
+    field: VectorField,
+    p: np.ndarray,
+    y0: np.ndarray,
+    times: np.ndarray,
+    settings: Settings,
+    signals: tuple[Signals, ...],
+):
     """States, status and failures of all trajectories, by generated code that is kept for the next call."""
     own = _integrators.setdefault(field, {})
     solver, rtol, atol, limit = settings.solver, settings.tolerance.rtol, settings.tolerance.atol, settings.max_steps
@@ -237,12 +256,12 @@ def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
     if field.system.learned:
         weights = np.concatenate([weights_of(network) for network in field.networks])
         numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
-    found = own[key](numbers, y0, times)
+    found = own[key](numbers, y0, times, inputs=[s.table() for s in signals])
     failures: tuple[Failure, ...] = ()
     if np.count_nonzero(found.status):
         tensors = torch.as_tensor(p), torch.as_tensor(found.ends)
         failures = diagnosed(
-            field.at(tensors[0]),
+            field.at(tensors[0], SignalRows(signals) if signals else None),
             torch.Size(y0.shape),
             solver,
             settings.tolerance,
@@ -255,9 +274,16 @@ def _natively(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
     return found.states if y0.ndim > 1 else found.states[0], status, failures
 
 
-def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarray, settings: Settings) -> Solution:
+def _by_torch(
+    field: VectorField,
+    p: np.ndarray,
+    y0: np.ndarray,
+    times: np.ndarray,
+    settings: Settings,
+    signals: tuple[Signals, ...],
+) -> Solution:
     """The solution by torch: any network, any method, events."""
-    there = field.at(torch.as_tensor(p))
+    there = field.at(torch.as_tensor(p), SignalRows(signals) if signals else None)
     with torch.no_grad():
         return solve(
             there,
@@ -271,6 +297,27 @@ def _by_torch(field: VectorField, p: np.ndarray, y0: np.ndarray, times: np.ndarr
             events=there.events,
             max_resets=MAX_RESETS,
         )
+
+
+def _signals(system: System, inputs: Any, times: np.ndarray, count: int) -> tuple[Signals, ...]:
+    """The inputs of one or all trajectories, checked."""
+    if not system.inputs:
+        if inputs is not None:
+            raise ModelError("`inputs` were given, but the System declares none: `System(..., inputs=[u])`.")
+        return ()
+    if inputs is None:
+        raise DataError(
+            f"the System has inputs, {quoted(system.inputs)}, and none are given. Write `inputs=` with a DataFrame whose "
+            "index is time, or a dict of series and numbers."
+        )
+    span = float(times.min()), float(times.max())
+    if isinstance(inputs, tuple) and all(isinstance(given, Signals) for given in inputs):
+        return inputs
+    if not isinstance(inputs, list | tuple):
+        return (read_signals(inputs, system.inputs, span, "inputs"),)
+    if count not in (1, len(inputs)) or not inputs:
+        raise DataError(f"there are {len(inputs)} sets of inputs for {count} trajectories: give one for each, or one.")
+    return tuple(read_signals(given, system.inputs, span, f"inputs[{i}]") for i, given in enumerate(inputs))
 
 
 def _times(ts: Any) -> Float[np.ndarray, " time"]:
@@ -333,6 +380,12 @@ def _numbers(name: Any, value: Any) -> Float[np.ndarray, "*trajectory"]:
     return numbers
 
 
-def along(field: VectorField, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> Simulation:
+def along(
+    field: VectorField,
+    times: Float[np.ndarray, " time"],
+    states: Float[np.ndarray, "time state"],
+    parameters: Float[np.ndarray, " parameter"] | None = None,
+    signals: tuple[Signals, ...] = (),
+) -> Simulation:
     """A trajectory that was computed elsewhere, with the observables along it."""
-    return Simulation(field, times, states)
+    return Simulation(field, times, states, parameters=parameters, signals=signals)

@@ -100,7 +100,7 @@ def test_coefficients_of_a_law_have_names_of_their_own():
 def test_columns_are_the_derivatives_by_the_coefficients():
     library = library_of(System({x: k * f(x) - x, y: t * y}, parameters={k: 2.0}, learned={f: MLP(hidden=(3,))}), 2)
     states = np.array([[1.0, 2.0], [3.0, 4.0]])
-    known, linear = columns_of(library, np.array([0.0, 5.0]), states, {"k": 3.0})
+    known, linear = columns_of(library, np.array([0.0, 5.0]), states, {"k": 3.0}, np.zeros((2, 0)))
     assert known.tolist() == [[-1.0, 0.0], [-3.0, 20.0]]
     assert linear[:, 0].tolist() == [[3.0, 3.0, 3.0], [3.0, 9.0, 27.0]]
     assert not linear[:, 1].any()

@@ -99,7 +99,7 @@ DATA = {
     ),
     "a time twice": (
         problem(frame(x=[1.0, 2.0, 3.0], index=[0.0, 1.0, 1.0])),
-        "the time `1` stands twice in `data`. Average repeated measurements",
+        "the time `1` stands twice in `data`, with different values. Average repeated measurements",
         problem(frame(x=[1.0, 2.0, 3.0], index=[-1.0, 0.0, 1.0])),
     ),
     "unknown time": (
@@ -170,7 +170,7 @@ MODELS = {
     ),
     "noise of no quantity": (
         problem(frame(), noise={x: Normal(0.1), "y": Normal(0.1)}),
-        "`y` is neither a state, an observable nor a parameter. The system has `x`",
+        "`y` is neither a state, an observable, a parameter nor an input. The system has `x`",
         problem(frame(), noise={"x": Normal(0.1)}),
     ),
     "undeclared noise level": (
@@ -378,7 +378,7 @@ def test_starts_come_from_the_data_only_where_the_system_gives_none():
 def test_the_first_vector_holds_the_declared_values():
     problem = Problem(predators(), pelts(), LEVELS)
     parameters, weights, starts = problem.loss.physical(problem.initial(seed=4))
-    assert parameters == pytest.approx([0.6, 0.8, 0.2])
+    assert parameters[0] == pytest.approx([0.6, 0.8, 0.2])
     assert starts == pytest.approx(pelts().to_numpy()[:1])
     assert len(weights) == 2 * 2 + 2 + 2 * 2 + 2
     assert problem.initial(seed=4) == pytest.approx(problem.initial(seed=4), abs=0)
@@ -493,7 +493,7 @@ def test_gaps_are_zero_when_the_nodes_lie_on_the_trajectory(backend):
     loss = Loss(problem, intervals=3)
     parameters, _, _ = loss.physical(loss.initial())
     nodes = data.to_numpy()[[3, 6]]
-    vector = loss.coordinates.free(np.concatenate([parameters, nodes.ravel()]))
+    vector = loss.coordinates.free(np.concatenate([parameters[0], nodes.ravel()]))
     assert loss.gaps(vector).shape == (2, 2)
     assert np.abs(loss.gaps(vector)).max() < 1e-8
     value, _ = loss.value_and_gradient(vector, continuity=100.0)

@@ -396,9 +396,9 @@ def test_substitute_carries_out_a_derivative_at_a_compound_argument():
 @pytest.mark.parametrize(
     ("replacements", "message"),
     [
-        ({sp.Symbol("kk", real=True): 1}, r"`kk` is not a parameter or learned function.*Did you mean `k`\?"),
-        ({sp.Function("h"): lambda q: q}, "`h` is not a parameter or learned function"),
-        ({f(x): x}, r"`f\(x\)` is not a parameter or learned function"),
+        ({sp.Symbol("kk", real=True): 1}, r"`kk` is not a parameter, input or learned function.*Did you mean `k`\?"),
+        ({sp.Function("h"): lambda q: q}, "`h` is not a parameter, input or learned function"),
+        ({f(x): x}, r"`f\(x\)` is not a parameter, input or learned function"),
         ({f: lambda q: q}, "`f`, `g` share one network: replace them together"),
         ({k: "alpha**2"}, "write it as a SymPy expression, not as text"),
         ({k: alpha}, "`alpha` in the equation of `x` is neither a state nor a parameter"),

@@ -12,7 +12,7 @@ from sciml.discovery.proposals import components, supports, visited
 from sciml.discovery.report import NEAR_TIE, Candidate, Report
 from sciml.discovery.search import Search, Trial
 from sciml.discovery.sparse_regression import SparseRegression
-from sciml.errors import ModelError, SolveError
+from sciml.errors import ModelError, SolveError, quoted
 from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Monitor
 from sciml.symbolic.system import System
@@ -59,7 +59,13 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
     if not isinstance(method, SparseRegression):
         raise ModelError(f"method {method!r} is not known: use `SparseRegression(degree=2)`.")
     problem = fit.problem
-    sizes = dict(zip(map(str, problem.system.states), problem.sizes))
+    if problem.individual:
+        names = [list(problem.system.parameters)[i] for i in problem.individual]
+        raise ModelError(
+            f"{quoted(names)} differs between experiments, which a law read off all of them cannot have. Fit with one value "
+            "for all (`per_experiment=False`), or discover from one experiment."
+        )
+    sizes = dict(zip(map(str, problem.system.states), problem.sizes)) | problem.input_sizes
     library = build_library(problem.system, method.degree, method.library, sizes)
     paths = visited(fit, library)
     groups = components(paths, library)

@@ -107,12 +107,12 @@ def build_library(
                 f"`{function}` occurs in no equation, only in observables or noise. Discovery reads terms off equations."
             )
     for term in terms or ():
-        unknown = term.free_symbols - set(system.states) - {system.time}
+        unknown = term.free_symbols - set(system.states) - set(system.inputs) - {system.time}
         if unknown:
             name = sorted(map(str, unknown))[0]
             raise ModelError(
                 f"`{name}` in the library term `{term}` is not a state.{suggestion(name, system.states)} Terms are "
-                "expressions of states and time; their coefficients are found by the regression."
+                "expressions of states, inputs and time; their coefficients are found by the regression."
             )
     found: list[Term] = []
     replacements = {}
@@ -177,7 +177,8 @@ def _law(library: Library, values: dict[str, float], active: Sequence[int]) -> S
 
 
 def _free_name(name: str, system: System, others: Iterable[sp.Symbol]) -> sp.Symbol:
-    taken = {str(x) for x in (*system.states, *system.observed, *system.parameters, system.time, *others)}
+    own = (*system.states, *system.observed, *system.parameters, *system.inputs, system.time)
+    taken = {str(x) for x in (*own, *others)}
     while name in taken:
         name += "_"
     return sp.Symbol(name, real=True)
@@ -188,6 +189,7 @@ def columns_of(
     times: Float[np.ndarray, " point"],
     states: Float[np.ndarray, "point state"],
     values: dict[str, float],
+    inputs: Float[np.ndarray, "point input"],
 ) -> tuple[Float[np.ndarray, "point state"], Float[np.ndarray, "point state term"]]:
     r"""The right-hand side as known part plus linear part, :math:`f = f_0 + \sum_k c_k \phi_k`, along a path.
 
@@ -196,10 +198,10 @@ def columns_of(
     """
     system = library.system
     coefficients = [term.coefficient for term in library.terms]
-    symbols = [*system.states, system.time]
+    symbols = [*system.states, system.time, *system.inputs]
     others = {x: p.value for x, p in system.parameters.items() if x not in coefficients}
     fixed = {x: sp.Float(values.get(str(x), value)) for x, value in others.items()}
-    arguments = [*states.T, times]
+    arguments = [*states.T, times, *inputs.T]
     known = np.empty(states.shape)
     linear = np.zeros((*states.shape, len(coefficients)))
     for i, rhs in enumerate(system.equations.values()):

@@ -50,7 +50,9 @@ def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
         fine = (experiment.times[:-1, None] + np.diff(experiment.times)[:, None] * fractions).ravel()
         times = np.append(fine, experiment.times[-1])
         states = np.stack([fit.simulate(times, e)[name] for name in names], axis=1)
-        known, linear = columns_of(library, times, states, fit.estimates)
+        inputs = experiment.inputs(times)
+        values = {name: float(value) for name, value in fit.parameters.iloc[e].items()}
+        known, linear = columns_of(library, times, states, values, inputs)
         measured = np.full(states.shape, np.nan)
         weights = np.empty(states.shape)
         for i, name in enumerate(names):
@@ -58,20 +60,23 @@ def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
             measured[::points, i] = experiment.column(name) if seen else states[::points, i]
             logarithmic = isinstance(problem.likelihoods.get(name), LogNormal)
             weights[:, i] = 1 / states[:, i] if logarithmic else 1 / problem.sizes[i]
-        slopes = _parameter_columns(fit, library, times, states)
+        slopes = _parameter_columns(fit, library, times, states, values, inputs)
         paths.append(Path(times, states, known, linear, slopes, weights, measured))
     return paths
 
 
-def _parameter_columns(fit: Fit, library: Library, times, states) -> Float[np.ndarray, "point state parameter"]:
+def _parameter_columns(
+    fit: Fit, library: Library, times, states, values: dict[str, float], inputs
+) -> Float[np.ndarray, "point state parameter"]:
     """Central differences of the known part by the free parameters that occur in it."""
     columns = []
-    for name, value in fit.estimates.items():
+    for name in fit.estimates:
+        value = values[name]
         if not any(name in map(str, rhs.free_symbols) for rhs in library.system.equations.values()):
             continue
         step = 1e-5 * (abs(value) or 1.0)
-        above, _ = columns_of(library, times, states, fit.estimates | {name: value + step})
-        below, _ = columns_of(library, times, states, fit.estimates | {name: value - step})
+        above, _ = columns_of(library, times, states, values | {name: value + step}, inputs)
+        below, _ = columns_of(library, times, states, values | {name: value - step}, inputs)
         columns.append((above - below) / (2 * step))
     return np.stack(columns, axis=2) if columns else np.zeros((*states.shape, 0))
 

@@ -27,7 +27,7 @@ def latex(system: System, path: str | Path | None = None, *, digits: int | None 
         \dot{x} &= - 0.512\, x
         \end{aligned}
     """
-    names = {x: upright(x) for x in (*system.states, *system.parameters, *system.observed, system.time)}
+    names = {x: upright(x) for x in (*system.states, *system.parameters, *system.inputs, *system.observed, system.time)}
 
     def text(expression: sp.Expr) -> str:
         return sp.latex(with_values(system, expression, digits), symbol_names=names, mul_symbol=r"\, ")

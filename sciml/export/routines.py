@@ -165,6 +165,11 @@ def statements(system: System, language: str) -> Statements:
 
 
 def _refuse_maps(system: System) -> None:
+    if system.inputs:
+        raise ModelError(
+            f"the System has inputs, {quoted(system.inputs)}, which exported code does not take yet. Give them as "
+            "expressions of time first: `system.substitute({u: ...})`."
+        )
     if system.discrete:
         raise ModelError("the System is a map (`discrete=True`); exported code holds differential equations.")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy as sp
 
-from sciml.errors import ModelError
+from sciml.errors import ModelError, quoted
 from sciml.export.names import Names, names, words
 from sciml.export.protocol import finish, refuse
 from sciml.lowering.program import rewritten
@@ -117,6 +117,11 @@ def sbml(system: System, path: str | Path | None = None) -> str:
         True
     """
     refuse(system, "SBML", "networks", "noise", "terminal events")
+    if system.inputs:
+        raise ModelError(
+            f"the System has inputs, {quoted(system.inputs)}, which exported SBML does not take. Give them as expressions of "
+            "time first: `system.substitute({u: ...})`."
+        )
     if system.discrete:
         raise ModelError("the System is a map (`discrete=True`); exported SBML holds differential equations.")
     libsbml = libsbml_module()

@@ -47,7 +47,7 @@ class Collocation:
 
     def improve(self, problem: Problem, vector: Float[np.ndarray, " theta"], monitor: Monitor):
         """The vector with parameters and weights that match the slopes, and starts on the splines."""
-        times, states, slopes = self._table(problem)
+        times, states, slopes, numbers, inputs = self._table(problem)
         sizes = np.where(problem.positive, problem.rates / problem.sizes, problem.rates)
         positive = torch.tensor(problem.positive)
         t, y = torch.as_tensor(times)[:, None], torch.as_tensor(states)
@@ -55,9 +55,10 @@ class Collocation:
         target, unit = torch.as_tensor(slopes) / divisor, torch.as_tensor(self.accuracy * sizes)
         rows = sum(len(experiment.times) for experiment in problem.experiments)
         weight = rows / len(times)
+        experiment, u = torch.as_tensor(numbers), torch.as_tensor(inputs) if problem.system.inputs else None
 
-        def mismatch(field):
-            return 0.5 * weight * ((((field(t, y) / divisor) - target) / unit) ** 2).sum()
+        def mismatch(rates):
+            return 0.5 * weight * ((((rates(t, y, experiment, u) / divisor) - target) / unit) ** 2).sum()
 
         vector = self._with_starts(problem, vector)
         function = monitor.watch(Target(problem.loss.field_function(mismatch), lambda v: None))
@@ -65,14 +66,15 @@ class Collocation:
         return run_stage("Collocation", optimizer, function, vector, monitor).vector
 
     def _table(self, problem: Problem):
-        """Points of all experiments with smoothed states and slopes."""
+        """Points of all experiments with smoothed states and slopes, the number of the experiment, and inputs."""
         parts = []
         for e, experiment in enumerate(problem.experiments):
             fractions = np.arange(self.points) / self.points
             fine = experiment.times[:-1, None] + np.diff(experiment.times)[:, None] * fractions
             grid = np.append(fine.ravel(), experiment.times[-1])
             curves = [problem.curve(e, str(x))(grid) for x in problem.system.states]
-            parts.append((grid, np.stack([c[0] for c in curves], 1), np.stack([c[1] for c in curves], 1)))
+            smoothed = np.stack([c[0] for c in curves], 1), np.stack([c[1] for c in curves], 1)
+            parts.append((grid, *smoothed, np.full(len(grid), e), experiment.inputs(grid)))
         return tuple(np.concatenate(column) for column in zip(*parts))
 
     def _with_starts(self, problem: Problem, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, " theta"]:

@@ -25,7 +25,7 @@ from sciml.fitting.starts import in_parallel, varied
 from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.likelihood import likelihood_of
 from sciml.measurement.loss import Loss
-from sciml.measurement.prediction import experiment_at, load, output_times, predict
+from sciml.measurement.prediction import load, number_of, output_times, predict
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation
 from sciml.symbolic.system import System
@@ -83,14 +83,24 @@ class Fit:
 
     @property
     def estimates(self) -> dict[str, float]:
-        """Fitted value of every free parameter, noise levels included."""
+        """Fitted value of every free parameter, noise levels included; `k[A]` is that of experiment `A` alone."""
+        values, _ = self.problem.loss.coordinates.values(self.vector)
+        return {name: float(value) for name, value in zip(self.problem.loss.labels, values)}
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """Value of every parameter in every experiment, fixed ones included; rows are experiments."""
+        names = [experiment.name for experiment in self.problem.experiments]
         values, _, _ = self.problem.loss.physical(self.vector)
-        parameters = self.problem.system.parameters.items()
-        return {str(x): float(v) for (x, parameter), v in zip(parameters, values) if not parameter.fixed}
+        columns = [str(x) for x in self.problem.system.parameters]
+        return pd.DataFrame(np.tile(values, (len(names) // len(values), 1)), index=names, columns=columns)
 
     @cached_property
     def field(self) -> VectorField:
-        """The right-hand side with fitted parameters and weights, as a torch module."""
+        """The right-hand side with fitted parameters and weights, as a torch module.
+
+        Parameters that differ between experiments have the values of the first one.
+        """
         return load(compile(self.problem.system), self.problem, self.vector)
 
     @cached_property
@@ -108,31 +118,57 @@ class Fit:
         """The System with estimates filled in: parameters, weights, and (of a single experiment) initial values.
 
         Noise levels that the problem added for itself are left out.
-        """
-        system = trained_system(self.field)
-        own = self.problem.noise_parameters
-        system = replace(system, parameters={x: p for x, p in system.parameters.items() if x not in own})
-        if len(self.problem.experiments) > 1:
-            return system
-        return system.with_initial({x: float(self.initial[str(x)].iloc[0]) for x in system.states})
 
-    def simulate(self, ts: Sequence[float] | None = None, experiment: int = 0) -> Simulation:
+        Raises:
+            ModelError: Parameters differ between experiments, so that there is no one System; see `system_of`.
+        """
+        if self.problem.individual:
+            names = [list(self.problem.system.parameters)[i] for i in self.problem.individual]
+            first = self.problem.experiments[0].name
+            raise ModelError(f'{quoted(names)} differs between experiments. Say which: `fit.system_of("{first}")`.')
+        return self.system_of(0) if len(self.problem.experiments) == 1 else self._filled(0)
+
+    def system_of(self, experiment: int | str) -> System:
+        """The System of one experiment, its parameters and initial values filled in.
+
+        Args:
+            experiment: Its number, or its name.
+        """
+        number = number_of(self.problem, experiment)
+        system = self._filled(number)
+        start = self.initial.iloc[number]
+        return system.with_initial({x: float(start[str(x)]) for x in system.states})
+
+    def _filled(self, number: int) -> System:
+        values = self.parameters.iloc[number]
+        system = trained_system(self.field).with_parameters({x: float(values[x]) for x in values.index})
+        own = self.problem.noise_parameters
+        kept = {x: replace(p, per_experiment=False) for x, p in system.parameters.items() if x not in own}
+        return replace(system, parameters=kept)
+
+    def simulate(self, ts: Sequence[float] | None = None, experiment: int | str = 0) -> Simulation:
         """The fitted model's trajectory.
 
         Args:
             ts: Output times, the first being the experiment's first; by default its measured times.
-            experiment: Which experiment's initial values to start from.
+            experiment: Which experiment's initial values, parameters and inputs to take: its number, or its name.
 
         Raises:
-            DataError: The times start elsewhere, or there is no such experiment.
+            DataError: The times start elsewhere, the inputs end before them, or there is no such experiment.
         """
-        times = output_times(self.problem, ts, experiment)
-        return predict(self.field, self.problem, self.vector, times, experiment)
+        number = number_of(self.problem, experiment)
+        times = output_times(self.problem, ts, number)
+        return predict(self.field, self.problem, self.vector, times, number)
 
     @torch.no_grad()
-    def rates(self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"]) -> np.ndarray:
-        """The fitted right-hand side at given times and states, (time, state)."""
-        return self.field(torch.as_tensor(times)[:, None], torch.as_tensor(states)).numpy()
+    def rates(
+        self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"], experiment: int = 0
+    ) -> np.ndarray:
+        """The fitted right-hand side of an experiment at given times and states, (time, state)."""
+        signals = self.problem.experiments[experiment].signals
+        u = None if signals is None else torch.as_tensor(signals(times))
+        p = torch.tensor(self.parameters.iloc[experiment].to_numpy())
+        return self.field(torch.as_tensor(times)[:, None], torch.as_tensor(states), p, u).numpy()
 
     def learned_values(self, function: Any, arguments: Float[np.ndarray, "point argument"]) -> np.ndarray:
         """A learned function at given arguments, with its factor and scales.
@@ -158,37 +194,39 @@ class Fit:
             f"`{function}` is not a learned function. There are {quoted(known)}.{suggestion(function, known)}"
         )
 
-    def predicted(self, ts: Sequence[float] | None = None, experiment: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def predicted(
+        self, ts: Sequence[float] | None = None, experiment: int | str = 0
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The model's value of every measured column over time, and the scale of the noise around it.
 
         Where a column of the data multiplies the noise level, that is done at the measured times, `ts=None`; elsewhere
         the scale is the level before it is multiplied.
         """
-        simulation = self.simulate(ts, experiment)
-        measured = experiment_at(self.problem, experiment)
-        means, scales = self.problem.loss.measure(self.vector, simulation.times, simulation.states)
+        number = number_of(self.problem, experiment)
+        simulation, measured = self.simulate(ts, number), self.problem.experiments[number]
+        means, scales = self.problem.loss.measure(self.vector, simulation.times, simulation.states, number)
         scales = scales * measured.levels if ts is None else scales
         index = pd.Index(simulation.times, name=str(self.problem.system.time))
         columns = list(measured.columns)
         return pd.DataFrame(means, index=index, columns=columns), pd.DataFrame(scales, index=index, columns=columns)
 
-    def residuals(self, experiment: int = 0) -> pd.DataFrame:
+    def residuals(self, experiment: int | str = 0) -> pd.DataFrame:
         """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
-        measured = experiment_at(self.problem, experiment)
+        measured = self.problem.experiments[number_of(self.problem, experiment)]
         means, _ = self.predicted(experiment=experiment)
         return pd.DataFrame(
             {name: self._likelihood(name).residuals(measured.column(name), means[name].to_numpy()) for name in means},
             index=means.index,
         )
 
-    def normalized_residuals(self, experiment: int = 0, seed: int = 0) -> pd.DataFrame:
+    def normalized_residuals(self, experiment: int | str = 0, seed: int = 0) -> pd.DataFrame:
         """Residuals that are standard normal if the model is right, whatever the noise; NaN where nothing was measured.
 
         Args:
             experiment: Which.
             seed: Of the draws that counts need, see `AbstractLikelihood.quantile_residuals`.
         """
-        measured = experiment_at(self.problem, experiment)
+        measured = self.problem.experiments[number_of(self.problem, experiment)]
         means, scales = self.predicted(experiment=experiment)
         draw = np.random.default_rng(seed)
         columns = {

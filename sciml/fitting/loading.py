@@ -20,6 +20,7 @@ from sciml.fitting.monitor import Record
 from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
+from sciml.signals import Signals
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
@@ -94,6 +95,7 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         data,
         {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
         penalties=penalties,
+        inputs=_signals(arrays, content["experiments"], len(system.inputs)) if system.inputs else None,
         solver=_decode_option(content["solver"], SOLVERS),
         gradients=_decode_option(content["gradients"], (solvers.Backsolve, solvers.Checkpointed, solvers.Direct)),
         rtol=float(content["rtol"]),
@@ -122,6 +124,19 @@ def _decode_frame(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], 
         factor = factor.where(frame[column].notna())
         frame[level] = frame[level].fillna(factor) if level in frame else factor
     return frame
+
+
+def _signals(arrays: Mapping[str, np.ndarray], names: list[str], count: int) -> list[Signals]:
+    """The inputs of all experiments, as polynomials."""
+    found = []
+    for k, name in enumerate(names):
+        starts, end, c = (arrays[f"{part}.{k}"] for part in ("pieces", "end", "coefficients"))
+        if c.shape != (len(starts), count, 4) or end.shape != (1,) or not (np.diff(starts) > 0).all():
+            raise DataError(f"the inputs of `{str(name)[:40]}` in the file do not fit the System.")
+        if not all(np.isfinite(part).all() for part in (starts, end, c)):
+            raise DataError(f"the inputs of `{str(name)[:40]}` in the file are not finite.")
+        found.append(Signals(starts, float(end[0]), c))
+    return found
 
 
 def _weights(mlp: MLP, inputs: int, outputs: int) -> int:

@@ -19,7 +19,7 @@ from sciml.storage import write_atomically
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import encode, encode_noise, encode_system
 
-FORMAT, VERSION = "sciml-fit", 2
+FORMAT, VERSION = "sciml-fit", 3
 FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
 
 
@@ -51,6 +51,10 @@ def save(
         arrays[f"times.{k}"], arrays[f"values.{k}"] = experiment.times, experiment.values
         if problem.levels:
             arrays[f"levels.{k}"] = experiment.levels
+        if experiment.signals is not None:
+            signals = experiment.signals
+            arrays[f"pieces.{k}"], arrays[f"coefficients.{k}"] = signals.starts, signals.coefficients
+            arrays[f"end.{k}"] = np.array([signals.end])
     content = {
         "format": FORMAT,
         "version": VERSION,

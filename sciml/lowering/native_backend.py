@@ -14,7 +14,7 @@ import sympy as sp
 from sympy.printing.pycode import AbstractPythonCodePrinter
 
 from sciml.errors import ModelError
-from sciml.lowering.program import Assign, Call, Program, lower
+from sciml.lowering.program import Assign, Call, Program, lower, slot
 from sciml.lowering.slopes import flattened, jacobian_expressions, slope
 from sciml.native.jets import Jet, closure
 from sciml.native.networks import Perceptron, aligned
@@ -43,6 +43,10 @@ FUNCTIONS = {
     "Floor": "math.floor",
     "Ceiling": "math.ceil",
 }
+
+
+FIRST = sp.Symbol("first", real=True)
+"""The constant of a trajectory: 1 for a shot that starts at its experiment's initial value, 0 for one at a node."""
 
 
 class NumbaPrinter(AbstractPythonCodePrinter):
@@ -127,7 +131,10 @@ class NumbaPrinter(AbstractPythonCodePrinter):
 
 def jacobian_program(system: System) -> Program:
     """What stiff methods need beside the right-hand side: its derivatives by the states and, if it has any, by time."""
-    slopes = [slope(flattened(e), system.time) for e in system.equations.values()]
+    slopes = []
+    for e in map(flattened, system.equations.values()):
+        along = [slope(e, u) * slot("v", i) for i, u in enumerate(system.inputs)]
+        slopes.append(sp.Add(slope(e, system.time), *along))
     return lower(system, [*jacobian_expressions(system), *(slopes if any(s != 0 for s in slopes) else ())])
 
 
@@ -197,7 +204,7 @@ class Routine:
         return _local(self.printer.doprint(expression))
 
     def _value(self) -> list[str]:
-        lines = ["@value", f"def {self.role}_value(t, y, p, u, tape, out):"]
+        lines = ["@value", f"def {self.role}_value(t, y, p, u, tape, out):", *self._inputs()]
         place = self.layout.temporaries
         number = 0
         calls = iter(zip(self.evaluations, self.layout.sections))
@@ -212,6 +219,20 @@ class Routine:
         lines += [f"    out[{k}] = {self._print(result)}" for k, result in enumerate(self.results)]
         return lines
 
+    def _inputs(self) -> list[str]:
+        """Values `u0` and rates `v0` of the inputs from the coefficients of the present piece, as far as they are used."""
+        used = {symbol.name for e in self._expressions() for symbol in e.free_symbols}
+        lines = ["    first = u[0]"] if FIRST.name in used else []
+        for i in range(self.program.inputs):
+            a, b, c, d = (f"u[{2 + 4 * i + j}]" for j in range(4))
+            lines += [f"    u{i} = {a} + s * ({b} + s * ({c} + s * {d}))"] if f"u[{i}]" in used else []
+            lines += [f"    v{i} = {b} + s * (2.0 * {c} + s * 3.0 * {d})"] if f"v[{i}]" in used else []
+        return ["    s = t - u[1]", *lines] if any(" + s * " in line for line in lines) else lines
+
+    def _expressions(self) -> list[sp.Expr]:
+        steps = [[step.expression] if isinstance(step, Assign) else step.inputs for step in self.steps]
+        return [*self.results, *(e for expressions in steps for e in expressions)]
+
     def _forward(self, evaluation: _Evaluation, row: int) -> list[str]:
         lines = [f"    tape[{row + i}] = {self._print(x)}" for i, x in enumerate(evaluation.call.inputs)]
         return [*lines, f"    {evaluation.code.name}_forward(p, tape, {row})", *self._outputs(evaluation, row)]
@@ -223,7 +244,7 @@ class Routine:
         ]
 
     def _vjp(self) -> list[str]:
-        lines = ["@vjp", f"def {self.role}_vjp(t, y, p, u, tape, g, gy, gp):"]
+        lines = ["@vjp", f"def {self.role}_vjp(t, y, p, u, tape, g, gy, gp):", *self._inputs()]
         number = 0
         calls = iter(zip(self.evaluations, self.layout.sections))
         for step in self.steps:
@@ -298,8 +319,8 @@ def _product(cotangent: str, value: sp.Expr, show) -> str:
 
 
 def _local(text: str) -> str:
-    """Temporaries and network outputs are local variables: `c[3]` is `c3`."""
-    for kind in ("c", "n"):
+    """Temporaries, inputs and network outputs are local variables: `c[3]` is `c3`."""
+    for kind in "cnuv":
         text = text.replace(f"{kind}[", f"{kind}#")
     parts = text.split("#")
     return parts[0] + "".join(part.replace("]", "", 1) for part in parts[1:])

@@ -114,12 +114,12 @@ class _PackRoutine:
 
 
 def packed(scalar: Routine) -> Packed | None:
-    """Code that computes a right-hand side for packs; None where it takes derivatives of a learned function.
+    """Code that computes a right-hand side for packs; None where it takes derivatives of a learned function, or inputs.
 
     Args:
         scalar: The right-hand side.
     """
-    if any(output.derivative for call in scalar.calls for output in call.outputs):
+    if scalar.program.inputs or any(output.derivative for call in scalar.calls for output in call.outputs):
         return None
     routine = _PackRoutine(scalar)
     packs = list({pack.name: pack for pack in routine.packs}.values())

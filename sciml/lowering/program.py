@@ -18,7 +18,11 @@ TIME = sp.Symbol("t", real=True)
 
 
 def slot(kind: str, index: int) -> sp.Symbol:
-    """A place for one number: `y[0]` state, `p[3]` parameter, `n[0]` network output, `c[0]` common subexpression."""
+    """A place for one number.
+
+    `y[0]` state, `p[3]` parameter, `u[1]` input, `v[1]` its rate of change, `n[0]` network output, `c[0]` common
+    subexpression.
+    """
     return sp.Symbol(f"{kind}[{index}]", real=True)
 
 
@@ -50,7 +54,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Program:
-    """Straight-line code that computes `results` from time `t`, states `y`, parameters `p` and networks.
+    """Straight-line code that computes `results` from time `t`, states `y`, parameters `p`, inputs `u` and networks.
 
     Printers turn it into code (`torch_backend`, `native_backend`, exporters); names of the user never reach them,
     so what is printed depends on numbers and slots alone.
@@ -61,6 +65,7 @@ class Program:
     states: int
     parameters: int
     networks: int
+    inputs: int = 0
 
     @property
     def temporaries(self) -> int:
@@ -73,7 +78,7 @@ class Program:
         return sum(len(step.outputs) for step in self.steps if isinstance(step, Call))
 
 
-def lower(system: System, expressions: Iterable[sp.Expr], inputs: Sequence[sp.Symbol] | None = None) -> Program:
+def lower(system: System, expressions: Iterable[sp.Expr], arguments: Sequence[sp.Symbol] | None = None) -> Program:
     r"""Lower expressions in a System's symbols to a Program.
 
     Learned functions become network calls; their derivatives, :math:`\partial^k f/\partial x_i \cdots`, become
@@ -81,25 +86,27 @@ def lower(system: System, expressions: Iterable[sp.Expr], inputs: Sequence[sp.Sy
     scaled arguments only.
 
     Args:
-        system: Gives parameters, networks and time their slots.
+        system: Gives parameters, inputs, networks and time their slots.
         expressions: What to compute.
-        inputs: The symbols that fill `y`; the system's states by default.
+        arguments: The symbols that fill `y`; the system's states by default.
 
     Raises:
         ModelError: A derivative or integral that is not one of a learned function.
     """
-    inputs = tuple(system.states) if inputs is None else tuple(inputs)
-    slots = {x: slot("y", i) for i, x in enumerate(inputs)}
+    arguments = tuple(system.states) if arguments is None else tuple(arguments)
+    slots = {x: slot("y", i) for i, x in enumerate(arguments)}
     slots |= {x: slot("p", i) for i, x in enumerate(system.parameters)} | {system.time: TIME}
+    slots |= {x: slot("u", i) for i, x in enumerate(system.inputs)}
     plain = [rewritten(sp.sympify(e)).xreplace(slots) for e in expressions]
     calls = _Calls(system)
     results = [calls.replace(expression) for expression in plain]
     return Program(
         steps=tuple(_schedule(calls, results)),
         results=tuple(results),
-        states=len(inputs),
+        states=len(arguments),
         parameters=len(system.parameters),
         networks=len(system.learned),
+        inputs=len(system.inputs),
     )
 
 

@@ -151,7 +151,7 @@ def _network_outputs(network, x, derivatives: Sequence[tuple[int, ...]]):
 
 
 def torch_source(program: Program) -> str:
-    """Python source of `function(t, y, p, networks)` for a Program."""
+    """Python source of `function(t, y, p, networks, u)` for a Program."""
     printer = TorchPrinter()
     batched = {f"y[{i}]" for i in range(program.states)}
     lines = []
@@ -165,10 +165,13 @@ def torch_source(program: Program) -> str:
             batched |= {output.target.name for output in step.outputs}
     results = [_full(expression, printer, batched) for expression in program.results]
     unpack = ["like = y", *(["y = y.unbind(-1)"] if program.states else []), "p = p.unbind(-1)"]
-    if any(TIME in e.free_symbols for e in _expressions(program)):
+    used = set().union(*(_names(e) for e in _expressions(program)))
+    if TIME.name in used:
         unpack.insert(0, "t = t[..., 0] if t.ndim == y.ndim else t")
+    if used & {f"u[{i}]" for i in range(program.inputs)}:
+        unpack.append("u = u.unbind(-1)")
     body = [*unpack, *lines, f"return torch.stack([{', '.join(results)}], -1)"]
-    return "def function(t, y, p, networks):\n" + "".join(f"    {_slots(line)}\n" for line in body)
+    return "def function(t, y, p, networks, u=None):\n" + "".join(f"    {_slots(line)}\n" for line in body)
 
 
 def _call_lines(call: Call, program: Program, printer: TorchPrinter, batched: set[str]) -> list[str]:
@@ -214,9 +217,10 @@ def _slots(line: str) -> str:
 
 
 def torch_function(program: Program) -> Callable[..., Tensor]:
-    """A Program as a function `(t, y, p, networks) -> results` of torch tensors.
+    """A Program as a function `(t, y, p, networks, u) -> results` of torch tensors.
 
-    `y` is (..., states), `p` is (parameters) or (..., parameters), and the results are stacked in the last dimension.
+    `y` is (..., states), `p` is (parameters) or (..., parameters), `u` (..., inputs) or None where there are none, and the
+    results are stacked in the last dimension.
     """
     namespace = {
         "torch": torch,

@@ -24,6 +24,7 @@ from sciml.lowering.provenance import suspects
 from sciml.lowering.slopes import jacobian_expressions
 from sciml.lowering.torch_backend import torch_function
 from sciml.native.model import Model
+from sciml.signals import SignalRows
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.system import System
 
@@ -33,7 +34,8 @@ class VectorField(nn.Module):
 
     `field(t, y)` takes `y` of shape (..., states) and `t` as a number, a scalar tensor, or a tensor that broadcasts
     against `y`. Parameters of the System are the vector `field.p`; each learned group has a module in
-    `field.networks`.
+    `field.networks`. Of a System with inputs, `field(t, y, u=...)` takes their values `u` (..., inputs), and
+    `field.at(p, signals)` is the field along given ones.
 
     Attributes:
         system: The System it was made from.
@@ -70,13 +72,22 @@ class VectorField(nn.Module):
             for event in system.events
         ]
 
-    def forward(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state"]:
+    def forward(
+        self, t: Any, y: Float[Tensor, "... state"], p: Any = None, u: Any = None
+    ) -> Float[Tensor, "... state"]:
         """The right-hand side, with other values `p` (..., parameters) than the field's own where they are given."""
-        return self._function(self._time(t, y), y, self.p if p is None else p, self.networks)
+        if u is None and self.system.inputs:
+            raise ModelError(
+                f"the System has inputs, {quoted(self.system.inputs)}: give their values, `field(t, y, u=...)`, or their "
+                "course over time, `simulate(system, ts, inputs={...})`."
+            )
+        return self._function(self._time(t, y), y, self.p if p is None else p, self.networks, u)
 
-    def jacobian(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... state state"]:
+    def jacobian(
+        self, t: Any, y: Float[Tensor, "... state"], p: Any = None, u: Any = None
+    ) -> Float[Tensor, "... state state"]:
         """Derivatives of the right-hand side by the states, from the equations; row of the rate, column of the state."""
-        values = self._jacobian(self._time(t, y), y, self.p if p is None else p, self.networks)
+        values = self._jacobian(self._time(t, y), y, self.p if p is None else p, self.networks, u)
         return values.unflatten(-1, (y.shape[-1], -1))
 
     @cached_property
@@ -84,10 +95,10 @@ class VectorField(nn.Module):
         return torch_function(lower(self.system, jacobian_expressions(self.system)))
 
     @torch.no_grad()
-    def explain(self, t: Any, y: Float[Tensor, " state"], p: Any = None) -> str | None:
+    def explain(self, t: Any, y: Float[Tensor, " state"], p: Any = None, u: Any = None) -> str | None:
         """Which learned output or term is not a finite number at a state, in words; None where all are finite."""
         function, words = self._suspects
-        values = function(self._time(t, y), y, self.p if p is None else p, self.networks)
+        values = function(self._time(t, y), y, self.p if p is None else p, self.networks, u)
         bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
         return words[bad[0]] if bad else None
 
@@ -96,13 +107,15 @@ class VectorField(nn.Module):
         program, words = suspects(self.system)
         return torch_function(program), words
 
-    def observe(self, t: Any, y: Float[Tensor, "... state"], p: Any = None) -> Float[Tensor, "... value"]:
+    def observe(
+        self, t: Any, y: Float[Tensor, "... state"], p: Any = None, u: Any = None
+    ) -> Float[Tensor, "... value"]:
         """States and observed expressions, in this order, at the states `y`."""
-        return self._observe(self._time(t, y), y, self.p if p is None else p, self.networks)
+        return self._observe(self._time(t, y), y, self.p if p is None else p, self.networks, u)
 
-    def at(self, p: Float[Tensor, "... parameter"]) -> FieldAt:
-        """The same field with other values of the parameters, which may differ along a batch."""
-        return FieldAt(self, p)
+    def at(self, p: Float[Tensor, "... parameter"], signals: SignalRows | None = None) -> FieldAt:
+        """The same field with other values of the parameters, which may differ along a batch, and with its inputs."""
+        return FieldAt(self, p, signals)
 
     def native(self, stiff: bool) -> Model:
         """Native code for the right-hand side, with its Jacobian for a stiff method; made once.
@@ -123,14 +136,17 @@ class VectorField(nn.Module):
         """The System's events as functions of `(t, y)`, for `solve`."""
         return self.events_at(self.p)
 
-    def events_at(self, p: Float[Tensor, "... parameter"]) -> tuple[Event, ...]:
-        """The events at some values of the parameters."""
+    def events_at(
+        self, p: Float[Tensor, "... parameter"], inputs: Callable[[Tensor, Tensor], Tensor | None] | None = None
+    ) -> tuple[Event, ...]:
+        """The events at some values of the parameters, and with inputs as a function of time and state."""
+        given = inputs or (lambda t, y: None)
         pairs = zip(self.system.events, self._conditions, self._resets)
         return tuple(
             replace(
                 event,
                 condition=lambda t, y, c=condition: c(t, y, p, self.networks)[..., 0],
-                reset=reset and (lambda t, y, r=reset: r(t, y, p, self.networks)),
+                reset=reset and (lambda t, y, r=reset: r(t, y, p, self.networks, given(t, y))),
             )
             for event, condition, reset in pairs
         )
@@ -172,7 +188,7 @@ class VectorField(nn.Module):
     def learned_values(self, group: tuple, arguments: Float[Tensor, "... argument"]) -> Float[Tensor, "... function"]:
         """The functions of one learned group at given arguments, with factors and scales."""
         formals = [sp.Symbol(f"argument_{i}", real=True) for i in range(self.system.arity(group))]
-        program = lower(self.system, [function(*formals) for function in group], inputs=formals)
+        program = lower(self.system, [function(*formals) for function in group], formals)
         return torch_function(program)(self._time(0.0, arguments), arguments, self.p, self.networks)
 
 
@@ -182,28 +198,38 @@ class FieldAt:
     Args:
         field: The field.
         p: Values of the parameters; a row per trajectory where they differ.
+        signals: The inputs; a row per trajectory where they differ.
     """
 
-    def __init__(self, field: VectorField, p: Float[Tensor, "... parameter"]):
-        self.field, self.p = field, p
-        self.names, self.momenta, self.events = field.names, field.momenta, field.events_at(p)
+    def __init__(self, field: VectorField, p: Float[Tensor, "... parameter"], signals: SignalRows | None = None):
+        self.field, self.p, self.signals = field, p, signals
+        self.names, self.momenta, self.events = field.names, field.momenta, field.events_at(p, self.inputs)
+        self.jumps = None if signals is None else signals.jumps
         self.discrete = field.discrete
 
+    def inputs(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... input"] | None:
+        """Values of the inputs at a time, with the dimensions of the batch."""
+        if self.signals is None:
+            return None
+        u = self.signals(t if isinstance(t, Tensor) else torch.as_tensor(t, dtype=y.dtype))
+        return u.squeeze(0) if y.ndim == 1 and u.ndim > 1 else u
+
     def __call__(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state"]:
-        return self.field(t, y, self.p)
+        return self.field(t, y, self.p, self.inputs(t, y))
 
     def jacobian(self, t: Any, y: Float[Tensor, "... state"]) -> Float[Tensor, "... state state"]:
         """Derivatives of the right-hand side by the states."""
-        return self.field.jacobian(t, y, self.p)
+        return self.field.jacobian(t, y, self.p, self.inputs(t, y))
 
     def explain(self, t: Any, y: Float[Tensor, " state"]) -> str | None:
-        """What is not finite at a state, where one set of parameters serves all trajectories."""
-        return self.field.explain(t, y, self.p) if self.p.ndim == 1 else None
+        """What is not finite at a state, where one set of parameters and inputs serves all trajectories."""
+        one = self.p.ndim == 1 and (self.signals is None or len(self.signals.starts) == 1)
+        return self.field.explain(t, y, self.p, self.inputs(t, y)) if one else None
 
 
 def initial_program(system: System, values: Iterable[sp.Expr | Parameter]) -> Program:
     """The Program that computes initial values from the parameters alone."""
-    return lower(system, [v.value if isinstance(v, Parameter) else v for v in values], inputs=())
+    return lower(system, [v.value if isinstance(v, Parameter) else v for v in values], arguments=())
 
 
 def compile(system: System, seed: int = 0) -> VectorField:

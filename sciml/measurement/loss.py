@@ -11,13 +11,13 @@ from torch import Tensor
 
 from sciml.errors import ModelError
 from sciml.lowering.networks import build_network, decayed, weights_of
-from sciml.lowering.vector_field import VectorField, compile
+from sciml.lowering.vector_field import compile
 from sciml.measurement.coordinates import Coordinates
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.measured import Measured
 from sciml.measurement.native_evaluator import NativeEvaluator, compiled
 from sciml.measurement.shots import cut
-from sciml.measurement.torch_evaluator import TorchEvaluator
+from sciml.measurement.torch_evaluator import Rates, TorchEvaluator
 from sciml.native.scorer import Scorer
 from sciml.solvers import Rodas5P
 from sciml.symbolic.declarations import MLP, Parameter
@@ -29,7 +29,8 @@ class Loss:
     .. math:: L(\theta) = -\log p(y \mid \theta) - \log p(\theta)
               + \tfrac{\rho}{2} \sum_k \left\| (x_k(t_{k+1}) - x_{k+1}) / s \right\|^2
 
-    The vector holds, in this order: free parameters, weights of the networks, free initial values, and (with more
+    The vector holds, in this order: free parameters that all experiments share, those that each experiment has of its own
+    (one after another, the experiments of each together), weights of the networks, free initial values, and (with more
     than one interval) the states at the inner nodes. Its beginning is thus the vector of single shooting.
 
     Args:
@@ -56,8 +57,15 @@ class Loss:
         self.prices = [penalized * shot.weights / durations[shot.experiment] for shot in shots]
         system = problem.system
         self.field = compile(system)
-        self._values = np.array([parameter.value for parameter in system.parameters.values()])
-        self._free = np.array([not parameter.fixed for parameter in system.parameters.values()], dtype=bool)
+        declared = list(system.parameters.values())
+        count = len(problem.experiments)
+        individual = list(problem.individual)
+        shared = [i for i, p in enumerate(declared) if not p.fixed and i not in individual]
+        self._values = np.tile([p.value for p in declared], (count if individual else 1, 1))
+        # Where the values of the free parameters go: which sets, and which column.
+        self._sets = np.array([0] * len(shared) + [e for _ in individual for e in range(count)], int)
+        self._free = np.array(shared + [i for i in individual for _ in range(count)], int)
+        self._shared = np.array(shared, int)
         networks = list(zip(system.learned.values(), self.field.networks))
         weights = [Coordinates.of_weights(weights_of(network), self._decay(mlp, network)) for mlp, network in networks]
         first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
@@ -68,7 +76,7 @@ class Loss:
         )
         self._columns = np.array([s.state for s in problem.starts] + [i for _ in inner for i in range(states)], int)
         parts = [
-            Coordinates.of_parameters(p for p in system.parameters.values() if not p.fixed),
+            Coordinates.of_parameters(declared[i] for i in self._free),
             *weights,
             Coordinates.of_parameters([s.parameter for s in problem.starts], [s.scale for s in problem.starts]),
             Coordinates.of_parameters(self._nodes(), list(problem.sizes) * len(inner)),
@@ -120,6 +128,10 @@ class Loss:
         """
         if self._native is None:
             raise ModelError(f"forward sensitivities are native only, and this problem is computed by {self.engine}.")
+        if self.problem.individual:
+            raise ModelError(
+                "forward sensitivities are for parameters that all experiments share (`per_experiment=False`)."
+            )
         return self._native.scorer(limits)
 
     def prepare(self) -> None:
@@ -128,11 +140,22 @@ class Loss:
             self._native(self.initial(), 0.0)
 
     def _places(self) -> Int[np.ndarray, " theta"]:
-        """Where each coordinate's value goes among all parameters, all weights, and the starts of all shots."""
-        before = len(self._values) + self._splits[1] - self._splits[0]
-        weights = np.arange(len(self._values), before)
-        starts = before + self._rows * len(self.problem.system.states) + self._columns
-        return np.concatenate([np.flatnonzero(self._free), weights, starts])
+        """Where each coordinate's value goes: parameters and weights of each set in turn, then the starts of all shots."""
+        sets, parameters = self._values.shape
+        size = parameters + self._splits[1] - self._splits[0]
+        weights = np.arange(parameters, size)
+        starts = sets * size + self._rows * len(self.problem.system.states) + self._columns
+        return np.concatenate([self._sets * size + self._free, weights, starts])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the free parameters, in the order of the vector; `k[A]` is that of experiment `A`."""
+        names = [str(x) for x in self.problem.system.parameters]
+        experiments = [e.name for e in self.problem.experiments]
+        individual = self.problem.individual
+        return tuple(
+            f"{names[i]}[{experiments[e]}]" if i in individual else names[i] for e, i in zip(self._sets, self._free)
+        )
 
     @staticmethod
     def _decay(declared, network) -> Float[np.ndarray, " weight"]:
@@ -177,17 +200,21 @@ class Loss:
             for k, (group, network) in enumerate(system.learned.items())
         ]
         starts = [s.parameter.value for s in problem.starts] + [node.value for node in self._nodes()]
-        return self.coordinates.free(np.concatenate([self._values[self._free], *weights, starts]))
+        return self.coordinates.free(np.concatenate([self._values[self._sets, self._free], *weights, starts]))
 
     def physical(self, vector: Float[np.ndarray, " theta"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All parameters, all weights, and the starts of all shots (shots, states), zero where they are not free."""
+        """All parameters, all weights, and the starts of all shots (shots, states), zero where they are not free.
+
+        Parameters are a row per experiment where any differ between experiments, otherwise one row for all.
+        """
         values, _ = self.coordinates.values(np.asarray(vector, dtype=float))
         return self._placed(values)
 
     def _placed(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         free, weights, starts = np.split(values, self._splits[:2])
         parameters = self._values.copy()
-        parameters[self._free] = free
+        parameters[self._sets, self._free] = free
+        parameters[:, self._shared] = free[: len(self._shared)]
         grid = np.zeros((len(self.shots), len(self.problem.system.states)))
         grid[self._rows, self._columns] = starts
         return parameters, weights, grid
@@ -207,12 +234,18 @@ class Loss:
         outcome = self._evaluator.value_and_gradient(*self._placed(values), continuity)
         return self._with_priors(outcome, values, slopes)
 
+    def _own(self, slopes: Float[np.ndarray, "set parameter"]) -> Float[np.ndarray, " free"]:
+        """Derivatives by the free parameters from those by the parameters of each set."""
+        own = slopes[self._sets, self._free]
+        own[: len(self._shared)] = slopes[:, self._shared].sum(axis=0)
+        return own
+
     def _with_priors(self, outcome, values, slopes) -> tuple[float, Float[np.ndarray, " theta"]]:
         if outcome is None:
             return np.inf, np.zeros_like(values)
         value, parameters, weights, grid = outcome
         penalty, gradient = self.coordinates.penalty(values)
-        gradient = gradient + np.concatenate([parameters[self._free], weights, grid[self._rows, self._columns]])
+        gradient = gradient + np.concatenate([self._own(parameters), weights, grid[self._rows, self._columns]])
         total, gradient = value + penalty, gradient * slopes
         if not (np.isfinite(total) and np.isfinite(gradient).all()):
             return np.inf, np.zeros_like(values)
@@ -229,11 +262,14 @@ class Loss:
         if found is None:
             return None
         predicted, gaps, rows = found
-        parts = [np.concatenate([p[self._free], w, g[self._rows, self._columns]]) * slopes for p, w, g in rows]
+        parts = [np.concatenate([self._own(p), w, g[self._rows, self._columns]]) * slopes for p, w, g in rows]
         return predicted, gaps, np.array(parts).reshape(-1, len(vector))
 
-    def field_function(self, mismatch: Callable[[VectorField], Tensor]) -> Callable:
-        """Another misfit of the same unknowns: value and gradient of `mismatch(field)` plus the priors."""
+    def field_function(self, mismatch: Callable[[Rates], Tensor]) -> Callable:
+        """Another misfit of the same unknowns: value and gradient of `mismatch(rates)` plus the priors.
+
+        `rates(t, y, experiment, u)` is the right-hand side at rows of times, states, numbers of experiments and inputs.
+        """
 
         def value_and_gradient(vector):
             values, slopes = self.coordinates.values(np.asarray(vector, dtype=float))
@@ -252,11 +288,15 @@ class Loss:
         return Loss(self.problem, penalized=False) if self.problem.penalties else self
 
     def measure(
-        self, vector: Float[np.ndarray, " theta"], times: Float[np.ndarray, " time"], states: np.ndarray
+        self,
+        vector: Float[np.ndarray, " theta"],
+        times: Float[np.ndarray, " time"],
+        states: np.ndarray,
+        experiment: int = 0,
     ) -> tuple[Float[np.ndarray, "time column"], Float[np.ndarray, "time column"]]:
         """Means of all columns at given states, and their scales before a column of the data multiplies them."""
         parameters, weights, _ = self.physical(vector)
-        return self._evaluator.measure(parameters, weights, times, states)
+        return self._evaluator.measure(parameters, weights, times, states, experiment)
 
     def initial_states(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "experiment state"]:
         """Initial state of every experiment, given or fitted."""
@@ -264,13 +304,19 @@ class Loss:
         return starts[[shot.first for shot in self.shots]]
 
     def trajectory(
-        self, vector: Float[np.ndarray, " theta"], start: Float[np.ndarray, " state"], times: Float[np.ndarray, " time"]
+        self,
+        vector: Float[np.ndarray, " theta"],
+        start: Float[np.ndarray, " state"],
+        times: Float[np.ndarray, " time"],
+        experiment: int = 0,
     ) -> Float[np.ndarray, "time state"] | None:
         """States over time, computed natively; None where torch has to do it, or has to say why it fails."""
         if self._native is None:
             return None
         parameters, weights, _ = self.physical(vector)
-        return self._native.trajectory(parameters, weights, start, times)
+        own = parameters[experiment if len(parameters) > 1 else 0]
+        signals = self.problem.experiments[experiment].signals
+        return self._native.trajectory(own, weights, start, times, signals)
 
     def gaps(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "gap state"]:
         """Jumps between consecutive shots, in units of the states' sizes (of logarithms for positive ones)."""

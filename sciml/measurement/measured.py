@@ -40,6 +40,8 @@ class Measured:
     noise: Mapping[sp.Symbol | str, AbstractDistribution] | None = None
     _: KW_ONLY
     penalties: Sequence[Penalty] = ()
+    inputs: Any = None
+    group: Any = None
     solver: AbstractSolver = field(default_factory=Tsit5)
     rtol: float = 1e-6
     atol: float = 1e-6
@@ -62,7 +64,7 @@ class Measured:
             )
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
         levels = _level_columns(self.system, self.noise or {}, column_names(self.data))
-        experiments = read_experiments(self.data, names, levels)
+        experiments = read_experiments(self.data, names, levels, self.system.inputs, self.inputs, self.group)
         object.__setattr__(self, "experiments", experiments)
         likelihoods, parameters = _declared_noise(self.system, self.noise, experiments, levels)
         object.__setattr__(self, "penalties", _listed(self.penalties))
@@ -124,6 +126,11 @@ class Measured:
         return np.array([self._sizes.values.get(str(x)) or _given_size(self.system, x) for x in self.system.states])
 
     @property
+    def input_sizes(self) -> dict[str, float]:
+        """Typical size of each input: root mean square at the measured times."""
+        return {str(u): self._sizes.values[str(u)] for u in self.system.inputs}
+
+    @property
     def rates(self) -> np.ndarray:
         """Typical rate of change of each state: root mean square slope of its smoothed data, else 1."""
         return np.array([self._sizes.rates.get(str(x), 1.0) for x in self.system.states])
@@ -155,6 +162,12 @@ class Measured:
             return Parameter(known[0])
         # A count may start at zero, a mean cannot.
         return Parameter(known[0] or 0.5, bounds=(0.0, None))
+
+    @property
+    def individual(self) -> tuple[int, ...]:
+        """Which parameters have a value of their own for each experiment."""
+        parameters = self.system.parameters.values()
+        return tuple(i for i, p in enumerate(parameters) if p.per_experiment and len(self.experiments) > 1)
 
     def curve(self, experiment: int, column: str) -> Curve:
         """Smoothing spline through one measured column."""
@@ -229,6 +242,7 @@ def _declared_noise(
     for column in columns:
         model = given[column]
         if model.scale is None:
+            _check_spread(column, experiments)
             symbol = sp.Symbol(f"noise_{column}", real=True)
             levels[symbol] = Parameter(_first_level(model, experiments, column), bounds=(0, None))
             model = replace(model, scale=symbol)
@@ -251,6 +265,16 @@ def _first_level(model: AbstractDistribution, experiments: Sequence[Experiment],
     if isinstance(model, LogNormal):
         return 0.2
     return 0.1 * float(np.nanstd(np.concatenate([experiment.column(column) for experiment in experiments]))) or 1.0
+
+
+def _check_spread(column: str, experiments: tuple[Experiment, ...]) -> None:
+    values = np.concatenate([experiment.column(column) for experiment in experiments])
+    values = values[np.isfinite(values)]
+    if len(values) > 1 and np.ptp(values) == 0.0:
+        raise DataError(
+            f"column `{column}` is {values[0]:g} at all of its {len(values)} times: its noise level cannot be fitted. Give "
+            f"the level, `noise={{{column}: Normal(...)}}`, or leave the column out."
+        )
 
 
 def _given_size(system: System, state: sp.Symbol) -> float:

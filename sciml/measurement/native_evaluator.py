@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from sciml.errors import ModelError
-from sciml.lowering.native_backend import jacobian_program
+from sciml.lowering.native_backend import FIRST, jacobian_program
 from sciml.lowering.native_model import native_model
 from sciml.lowering.networks import architectures
-from sciml.lowering.program import Program, lower, slot
+from sciml.lowering.program import Program, lower
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
 from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot
@@ -22,13 +22,10 @@ from sciml.native.model import Model
 from sciml.native.scorer import Priors, Scorer
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
+from sciml.signals import Signals
 from sciml.simulation import NATIVE
 from sciml.solvers import Direct, Rodas5P
 from sciml.symbolic.distributions import LogNormal, Normal
-
-FIRST = slot("u", 0)
-"""1 for a shot that starts at its experiment's initial value, 0 for one that starts at a node."""
-
 
 MANY = 32
 """From this number of shots on they are spread over threads; fewer do not repay waking them."""
@@ -77,6 +74,12 @@ def programs(problem: Measured) -> dict[str, Program]:
     return result
 
 
+def _table(problem: Measured, shot: Shot) -> np.ndarray:
+    """The constant and the inputs of a shot."""
+    signals = problem.experiments[shot.experiment].signals
+    return np.array([[float(shot.first)]]) if signals is None else signals.table(float(shot.first))
+
+
 class NativeEvaluator:
     """The loss of some shots, compiled.
 
@@ -86,8 +89,9 @@ class NativeEvaluator:
         prices: For each shot, what a penalty's squared violation costs at each of its times.
         model: Native code for the problem, from `compiled`.
         coordinates: What is free.
-        places: Where the value of each coordinate goes among all parameters, all weights, and the starts of all shots.
-        numbers: Values of these three where nothing is free.
+        places: Where the value of each coordinate goes among the parameters and weights of each set in turn, and the
+            starts of all shots.
+        numbers: Values of parameters (one row per set), weights and starts where nothing is free.
     """
 
     def __init__(
@@ -112,8 +116,9 @@ class NativeEvaluator:
                 levels=np.hstack([shot.levels, np.ones_like(price)]) if problem.levels else None,
                 start=shot.times[0],
                 free=k * states,
-                inputs=np.array([float(shot.first)]),
+                inputs=_table(problem, shot),
                 next=-1 if shot.last else k + 1,
+                block=shot.experiment if problem.individual else 0,
             )
             for k, (shot, price) in enumerate(zip(shots, priced))
         ]
@@ -129,23 +134,29 @@ class NativeEvaluator:
             trajectories,
             columns,
             free,
-            np.concatenate([part.ravel() for part in numbers]),
+            np.concatenate([*(np.concatenate([row, numbers[1]]) for row in numbers[0]), numbers[2].ravel()]),
             tableau=problem.solver.tableau,
             rtol=problem.rtol,
             atol=problem.atol,
             logarithmic=np.array(problem.positive),
             max_steps=problem.max_steps,
             parallel=len(shots) >= MANY,
+            individual=problem.individual,
         )
 
     def trajectory(
-        self, parameters: np.ndarray, weights: np.ndarray, start: np.ndarray, times: np.ndarray
+        self,
+        parameters: np.ndarray,
+        weights: np.ndarray,
+        start: np.ndarray,
+        times: np.ndarray,
+        signals: Signals | None,
     ) -> Float[np.ndarray, "time state"] | None:
         """States over time from one initial state; None where they could not be computed."""
         problem = self._problem
         p = np.concatenate([parameters, weights])
         integrator = Integrator(self._model, problem.solver.tableau, problem.rtol, problem.atol)
-        found = integrator(p, start, times, inputs=np.ones(1))
+        found = integrator(p, start, times, inputs=[] if signals is None else [signals.table()])
         return None if found.status.any() else found.states[0]
 
     def scorer(self, limits: float = np.inf) -> Scorer:

@@ -6,19 +6,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sciml.errors import DataError
+from sciml.errors import DataError, quoted, suggestion
 from sciml.lowering.networks import set_all_weights
 from sciml.lowering.vector_field import VectorField, compile
-from sciml.measurement.experiment import Experiment
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation, along, simulate
 
 
-def load(field: VectorField, problem: Problem, vector: Float[np.ndarray, " theta"]) -> VectorField:
-    """Put the parameters and weights of a vector into a compiled model."""
+def load(field: VectorField, problem: Problem, vector: Float[np.ndarray, " theta"], experiment: int = 0) -> VectorField:
+    """Put the weights of a vector, and the parameters of an experiment, into a compiled model."""
     parameters, weights, _ = problem.loss.physical(vector)
     with torch.no_grad():
-        field.p.copy_(torch.as_tensor(parameters))
+        field.p.copy_(torch.as_tensor(parameters[experiment if len(parameters) > 1 else 0]))
     set_all_weights(field.networks, weights)
     return field
 
@@ -38,42 +37,59 @@ def predict(
         problem: Equations and measurements.
         vector: Free coordinates of everything unknown.
         times: Output times, the first being the experiment's first.
-        experiment: Whose initial values to start from.
+        experiment: Whose initial values, parameters and inputs to take.
         throw: Raise where the equations cannot be solved; otherwise the states are NaN from there.
     """
     start = problem.loss.initial_states(vector)[experiment]
-    states = problem.loss.trajectory(vector, start, times)
+    states = problem.loss.trajectory(vector, start, times, experiment)
+    given = problem.experiments[experiment].signals
+    signals = () if given is None else (given,)
+    rows = problem.loss.physical(vector)[0]
+    values = rows[experiment if len(rows) > 1 else 0]
     if states is not None:
-        return along(field, times, states)
+        return along(field, times, states, values, signals)
     initial = {str(x): value for x, value in zip(problem.system.states, start)}
+    inputs, parameters = signals or None, dict(zip(problem.system.parameters, values))
     options = {"solver": problem.solver, "rtol": problem.rtol, "atol": problem.atol, "max_steps": problem.max_steps}
-    return simulate(field, times, initial=initial, throw=throw, **options)
+    return simulate(field, times, initial=initial, parameters=parameters, inputs=inputs, throw=throw, **options)
 
 
-def experiment_at(problem: Problem, index: int) -> Experiment:
-    """One experiment by its number.
+def number_of(problem: Problem, experiment: int | str) -> int:
+    """The number of an experiment, given by its number or name.
 
     Raises:
-        DataError: There is none of that number.
+        DataError: There is none such.
     """
-    count = len(problem.experiments)
-    if not 0 <= index < count:
-        raise DataError(f"there is no experiment {index}: the problem has {count}, counted from 0.")
-    return problem.experiments[index]
+    names = [e.name for e in problem.experiments]
+    if isinstance(experiment, str):
+        if experiment not in names:
+            raise DataError(
+                f"there is no experiment `{experiment}`. There are {quoted(names)}.{suggestion(experiment, names)}"
+            )
+        return names.index(experiment)
+    if not 0 <= experiment < len(names):
+        raise DataError(f"there is no experiment {experiment}: the problem has {len(names)}, counted from 0.")
+    return int(experiment)
 
 
 def output_times(problem: Problem, ts, experiment: int) -> Float[np.ndarray, " time"]:
     """Times asked for, checked; by default the measured ones.
 
     Raises:
-        DataError: They start elsewhere than the experiment.
+        DataError: They start elsewhere than the experiment, or go on behind the end of its inputs.
     """
-    measured = experiment_at(problem, experiment)
+    measured = problem.experiments[number_of(problem, experiment)]
     times = measured.times if ts is None else np.asarray(ts, dtype=float)
     if times.ndim != 1 or not len(times) or times[0] != measured.times[0]:
         raise DataError(
             f"`ts` must be a list of times that starts at {measured.times[0]:g}, where `{measured.name}` has its "
             "initial values. Put that time in front."
+        )
+    end = np.inf if measured.signals is None else measured.signals.end
+    if times.max() > end:
+        raise DataError(
+            f"the inputs of `{measured.name}` are known up to {end:g}, but `ts` goes on to {times.max():g}. To go on with "
+            f'others: `sciml.simulate(fit.system_of("{measured.name}"), ts, inputs=...)`.'
         )
     return times
 
@@ -99,6 +115,6 @@ class Predictor:
 
     def scales(self, vector: Float[np.ndarray, " theta"]) -> dict[str, float]:
         """Noise level of every measured column, before a column of the data multiplies it."""
-        parameters, _, _ = self.problem.loss.physical(vector)
-        values = dict(zip(self.problem.system.parameters, parameters))
+        rows, _, _ = self.problem.loss.physical(vector)
+        values = dict(zip(self.problem.system.parameters, rows[self.experiment if len(rows) > 1 else 0]))
         return {c: float(scale.subs(values)) for c, scale in zip(self.problem.columns, self.problem.scales)}

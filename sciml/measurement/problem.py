@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,6 +33,9 @@ class Problem(Measured):
         system: The model.
         data: A DataFrame, or a list or dict of them (several experiments). Index: time, strictly increasing, in the
             model's unit. Columns: named like states or observables. NaN: not measured.
+        inputs: Of a System with `inputs` whose values are not columns of the data: a DataFrame or dict of series with times
+            of their own, for all experiments; or a list or dict of these, one for each.
+        group: Column of one long DataFrame whose values tell its experiments apart.
         noise: State or observable -> `Normal`, `LogNormal`, `StudentT`, `Poisson` or `NegativeBinomial`. Left out,
             every column has normal noise whose level is fitted.
         penalties: Inequalities that the trajectories should keep: `[Penalty(x > 0, weight=100.0)]`.
@@ -103,7 +106,8 @@ class Problem(Measured):
             frames[experiment.name] = frame
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
-        return replace(self, system=self.declared, data=frames, noise=noise)
+        inputs = [experiment.signals for experiment in experiments] if self.system.inputs else None
+        return replace(self, system=self.declared, data=frames, noise=noise, inputs=inputs, group=None)
 
     def with_system(self, system: System) -> Problem:
         """The same measurements and options for other equations, such as a discovered law.
@@ -121,3 +125,8 @@ class Problem(Measured):
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         return replace(self, system=system, noise=noise, penalties=penalties)
+
+    def with_data(self, frames: Mapping[str, pd.DataFrame]) -> Problem:
+        """Other measurements of the same experiments, whose inputs stay."""
+        inputs = [experiment.signals for experiment in self.experiments] if self.system.inputs else None
+        return replace(self, data=frames, inputs=inputs, group=None)

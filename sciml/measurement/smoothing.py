@@ -65,6 +65,8 @@ class Sizes:
             self.values[name] = rounded(root_mean_square([e.column(name) for e in experiments]))
             slopes = [smooth(e.times, e.column(name), name in positive)(e.times)[1] for e in measured]
             self.rates[name] = rounded(root_mean_square(slopes)) if slopes else 1.0
+        for i, u in enumerate(system.inputs):
+            self.values[str(u)] = rounded(root_mean_square([e.inputs(e.times)[:, i] for e in experiments]))
 
     def with_scales(self) -> System:
         """The System with the scales of its MLPs, where left open, filled in."""
@@ -93,10 +95,17 @@ class Sizes:
         function = sp.lambdify(symbols, expression, "numpy")
         parts = []
         for e in self.experiments:
-            columns = [e.times if s == self.system.time else e.column(str(s)) for s in symbols]
+            columns = [self._column(e, s) for s in symbols]
             with np.errstate(all="ignore"):
                 parts.append(np.broadcast_to(function(*columns), e.times.shape).astype(float))
         return rounded(root_mean_square(parts))
+
+    def _column(self, experiment: Experiment, symbol: sp.Symbol) -> Float[np.ndarray, " time"]:
+        """Values of a measured quantity, an input, or time."""
+        inputs = list(self.system.inputs)
+        if symbol in inputs:
+            return experiment.inputs(experiment.times)[:, inputs.index(symbol)]
+        return experiment.times if symbol == self.system.time else experiment.column(str(symbol))
 
     def _output_scale(self, function, inputs: tuple[float, ...], factor: sp.Symbol | None) -> float:
         """The size that makes the function's term as large as the rate of the equation it stands in."""
@@ -114,7 +123,8 @@ class Sizes:
     def _coefficient(self, formula: sp.Expr, function, inputs: tuple[float, ...]) -> float:
         """|∂ formula / ∂ function| at typical values; through a derivative of the function, per input scale."""
         typical = {x: p.value for x, p in self.system.parameters.items()}
-        typical |= {x: self.values.get(str(x), 1.0) for x in self.system.states} | {self.system.time: 1.0}
+        known = (*self.system.states, *self.system.inputs)
+        typical |= {x: self.values.get(str(x), 1.0) for x in known} | {self.system.time: 1.0}
         placeholders: dict[sp.Expr, sp.Symbol] = {}
         units: dict[sp.Symbol, float] = {}
         for node in sorted(formula.atoms(sp.Subs, sp.Derivative, AppliedUndef), key=lambda e: -e.count_ops()):

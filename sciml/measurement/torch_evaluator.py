@@ -16,8 +16,11 @@ from sciml.lowering.torch_backend import torch_function
 from sciml.lowering.vector_field import VectorField
 from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
+from sciml.signals import SignalRows
 from sciml.solvers import solve
 from sciml.symbolic.declarations import Parameter
+
+Rates = Callable[[Tensor, Tensor, Tensor, "Tensor | None"], Tensor]
 
 
 def initial_expressions(problem: Measured) -> list[sp.Expr]:
@@ -61,6 +64,17 @@ class TorchEvaluator:
         self._rows = torch.as_tensor(seen)
         self._row_times = self._times[self._rows].unsqueeze(-1)
         self._prices = torch.as_tensor(padded(prices))[self._rows] if problem.penalties else None
+        # The set of parameters of each shot, and the shot of each row of measurements.
+        self._sets = torch.tensor([shot.experiment if problem.individual else 0 for shot in shots])
+        self._row_shots = self._rows.nonzero()[:, 0]
+        given = [problem.experiments[shot.experiment].signals for shot in shots]
+        self._signals = None if given[0] is None else SignalRows(given)
+        self._row_inputs = None
+        if self._signals is not None:
+            experiments = [problem.experiments[shot.experiment] for shot in shots]
+            rows = [experiments[k].inputs(self._times[k][mask].numpy()) for k, mask in enumerate(self._rows)]
+            self._row_inputs = torch.as_tensor(np.concatenate(rows))
+        self._p = self.field.p
         self._columns = []
         for c, likelihood in enumerate(problem.densities):
             here = torch.as_tensor(known[..., c])[self._rows].nonzero()[:, 0]
@@ -84,20 +98,24 @@ class TorchEvaluator:
                 value = value + 0.5 * continuity * (self._gaps(y0, ys) ** 2).sum()
             return float(value.detach()), *self._gradients(value, grid)
 
-    def field_value_and_gradient(self, mismatch: Callable[[VectorField], Tensor], parameters, weights, starts):
-        """The same for any function of the right-hand side alone."""
+    def field_value_and_gradient(self, mismatch: Callable[[Rates], Tensor], parameters, weights, starts):
+        """The same for any function of the right-hand side alone, as a function of time, state, experiment and inputs."""
+
+        def rates(t: Tensor, y: Tensor, experiment: Tensor, u: Tensor | None) -> Tensor:
+            return self.field(t, y, self._p[experiment] if self._p.ndim > 1 else self._p, u)
+
         with torch.enable_grad():
             grid = self._load(parameters, weights, starts).requires_grad_()
-            value = mismatch(self.field)
+            value = mismatch(rates)
             return float(value.detach()), *self._gradients(value, grid)
 
     def _gradients(self, value: Tensor, grid: Tensor, keep: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Derivatives by parameters, weights (flat) and starts."""
-        leaves = [self.field.p, *self.field.networks.parameters(), grid]
+        leaves = [self._p, *self.field.networks.parameters(), grid]
         gradients = torch.autograd.grad(value, leaves, allow_unused=True, retain_graph=keep)
         parts = [np.zeros(tuple(x.shape)) if g is None else g.numpy() for x, g in zip(leaves, gradients)]
         flat = np.concatenate([part.ravel() for part in parts[1:-1]]) if len(parts) > 2 else np.zeros(0)
-        return parts[0], flat, parts[-1]
+        return np.atleast_2d(parts[0]), flat, parts[-1]
 
     def linearize(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray, wanted: np.ndarray):
         """Predictions of all rows, gaps, and for each wanted prediction and each gap its derivatives; None if it failed.
@@ -109,7 +127,8 @@ class TorchEvaluator:
             y0, ys = self._trajectories(grid)
             if ys is None:
                 return None
-            model = self._measure(self._row_times, ys[self._rows], self.field.p, self.field.networks)
+            p = self._shot_parameters(self._sets[self._row_shots])
+            model = self._measure(self._row_times, ys[self._rows], p, self.field.networks, self._row_inputs)
             gaps = self._gaps(y0, ys)
             inside = self._rows[torch.isfinite(self._times)]
             chosen = torch.as_tensor(wanted)[inside]
@@ -133,8 +152,11 @@ class TorchEvaluator:
         return self._starts(self._load(parameters, weights, starts)).numpy()
 
     def _load(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Tensor:
-        with torch.no_grad():
-            self.field.p.copy_(torch.as_tensor(parameters))
+        if len(parameters) == 1:
+            with torch.no_grad():
+                self.field.p.copy_(torch.as_tensor(parameters[0]))
+        else:
+            self._p = torch.tensor(parameters, requires_grad=True)
         set_all_weights(self.field.networks, weights)
         return torch.as_tensor(starts)
 
@@ -144,8 +166,9 @@ class TorchEvaluator:
         if not torch.isfinite(y0).all():
             return y0, None
         one = len(y0) == 1  # the un-batched path has less overhead
+        field = self.field.at(self._shot_parameters(self._sets), self._signals)
         solution = solve(
-            self.field,
+            field,
             y0[0] if one else y0,
             self._times[0] if one else self._times,
             solver=problem.solver,
@@ -154,19 +177,25 @@ class TorchEvaluator:
             gradients=problem.gradients,
             max_steps=problem.max_steps,
             throw=False,
-            events=self.field.events,
+            events=field.events,
         )
         if not solution.successful:
             return y0, None
         return y0, solution.ys[None] if one else solution.ys
 
+    def _shot_parameters(self, sets: Tensor) -> Tensor:
+        """Parameters of some shots or rows; one set for all where none differ."""
+        return self._p[sets] if self._p.ndim > 1 else self._p
+
     def _starts(self, grid: Tensor) -> Tensor:
-        given = self._initial(torch.zeros((), dtype=grid.dtype), grid, self.field.p, self.field.networks)
+        p = self._shot_parameters(self._sets)
+        given = self._initial(torch.zeros((), dtype=grid.dtype), grid, p, self.field.networks)
         return torch.where(self._first[:, None], given, grid)
 
     def _likelihood(self, ys: Tensor) -> Tensor | None:
         """Negative log-likelihood with penalties; None where it is not defined, such as at negative means of counts."""
-        model = self._measure(self._row_times, ys[self._rows], self.field.p, self.field.networks)
+        p = self._shot_parameters(self._sets[self._row_shots])
+        model = self._measure(self._row_times, ys[self._rows], p, self.field.networks, self._row_inputs)
         total = torch.zeros((), dtype=ys.dtype)
         count = len(self._columns)
         for c, (likelihood, rows, values, levels) in enumerate(self._columns):
@@ -178,12 +207,14 @@ class TorchEvaluator:
 
     @torch.no_grad()
     def measure(
-        self, parameters: np.ndarray, weights: np.ndarray, times: np.ndarray, states: np.ndarray
+        self, parameters: np.ndarray, weights: np.ndarray, times: np.ndarray, states: np.ndarray, experiment: int
     ) -> tuple[Float[np.ndarray, "time column"], Float[np.ndarray, "time column"]]:
         """Means of all columns at given states, and their scales before a column of the data multiplies them."""
         self._load(parameters, weights, np.zeros(0))
         t, y = torch.tensor(times)[:, None], torch.tensor(states)
-        model = self._measure(t, y, self.field.p, self.field.networks).numpy()
+        p = self._p[experiment] if self._p.ndim > 1 else self._p
+        u = torch.as_tensor(self.problem.experiments[experiment].inputs(times))
+        model = self._measure(t, y, p, self.field.networks, u).numpy()
         count = len(self._columns)
         return model[:, :count], model[:, count : 2 * count]
 

@@ -14,6 +14,7 @@ Reference:
 """
 
 from sciml.native.compilation import at, call, device
+from sciml.native.explicit import piece_at
 from sciml.native.implicit import implicit_stage_back
 from sciml.native.method import dense_weights
 from sciml.native.rosenbrock import rosenbrock_step_back
@@ -73,7 +74,7 @@ def step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argu
 
 
 @device
-def pull_back(model, method, start, times, count, cotangents, p, u, path, steps, gp, scratch):
+def pull_back(model, method, start, times, count, cotangents, p, inputs, pieces, path, steps, gp, scratch):
     """Carry the cotangents of all outputs back to the initial state.
 
     Args:
@@ -84,7 +85,8 @@ def pull_back(model, method, start, times, count, cotangents, p, u, path, steps,
         count: Number of output times.
         cotangents: Of the states at the output times, in rows of `path.stride`, zero beyond the states.
         p: Pointer to the parameters.
-        u: Pointer to the inputs.
+        inputs: Pointer to the inputs.
+        pieces: Their number.
         path: The steps that `integrate` kept.
         steps: Their number.
         gp: Pointer to the gradient by the parameters, which is added to.
@@ -100,9 +102,23 @@ def pull_back(model, method, start, times, count, cotangents, p, u, path, steps,
     # Of a linearly implicit method every stage has its own tape row; else the last stage is the next step's first.
     shared = 0 if method.linear else 1
     done = steps * (s - 1) + shared
+    piece = piece_at(inputs, model.width, pieces, 0, times[count - 1])
+    u = at(inputs, piece * model.width)
     for step in range(steps - 1, -1, -1):
         t, h, block, row = path.t[step], path.h[step], step * s * n, step * (s - 1)
         before = path.reached[step - 1] if step > 0 else at_start
+        while piece > 0 and inputs[piece * model.width + 1] > t:
+            piece -= 1
+            u = at(inputs, piece * model.width)
+        if h == 0.0:
+            # The field at the beginning of a piece of the inputs, a stage of its own.
+            stage_back(model, t, p, u, path, block + (s - 1) * n, row + s - 1, at(rates, (s - 1) * n), argument, gp)
+            collect_weights(model, path, row + s - 1, done, gp)
+            done = row + 1
+            for m in range(n):
+                new[m] += argument[m]
+                rates[(s - 1) * n + m] = 0.0
+            continue
         outputs_back(method, n, t, h, times, cotangents, before, path.reached[step], old, rates, path.weights)
         if method.linear:
             rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp)

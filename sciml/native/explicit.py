@@ -188,6 +188,24 @@ def finite(values, start, count):
 
 
 @device
+def piece_at(u, width, pieces, piece, t):
+    """The last piece of the inputs that begins at or before a time, from `piece` on."""
+    while piece + 1 < pieces and u[(piece + 1) * width + 1] <= t:
+        piece += 1
+    return piece
+
+
+@device
+def next_stop(u, width, pieces, piece, direction, end):
+    """The time up to which the inputs are smooth: the end of the piece, or the end of all."""
+    if direction > 0.0 and piece + 1 < pieces:
+        return min(u[(piece + 1) * width + 1], end)
+    if direction < 0.0 and piece > 0:
+        return max(u[piece * width + 1], end)
+    return end
+
+
+@device
 def first_length(model, method, start, end, p, u, path):
     """Signed length of the first step, and of the shortest; zero if the state or its rate is not finite.
 
@@ -232,7 +250,7 @@ def rejected_length(method, h, error):
 
 
 @device
-def integrate(model, method, start, times, count, p, u, path, outputs, keep):
+def integrate(model, method, start, times, count, p, inputs, pieces, path, outputs, keep):
     """Integrate from `start`, where the state is in the first stage of the path, over all output times.
 
     Args:
@@ -242,7 +260,9 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         times: Output times, monotonic from `start` on; the last is the end.
         count: Number of output times.
         p: Pointer to the parameters.
-        u: Pointer to the inputs.
+        inputs: Pointer to the inputs, a row of `model.width` numbers for each piece.
+        pieces: Their number. A step ends where a piece does; the kept path then has a step of length 0, whose last stage
+            is the field at the beginning of the next piece.
         path: Memory for the steps; for a single one if they are not kept.
         outputs: Receives the states at the output times, in rows of `path.stride`.
         keep: Whether to keep the steps for the reverse pass.
@@ -263,15 +283,21 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         written += 1
     if written == count:
         return SUCCESS, 0, start, 0.0
+    # Forwards a piece begins at its first time; backwards it has been left there.
+    piece = piece_at(inputs, model.width, pieces, 0, start)
+    if direction < 0.0 and piece > 0 and inputs[piece * model.width + 1] == start:
+        piece -= 1
+    u, stop = at(inputs, piece * model.width), next_stop(inputs, model.width, pieces, piece, direction, end)
     h, smallest = first_length(model, method, start, end, p, u, path)
     if h == 0.0:
         return NON_FINITE, 0, start, 0.0
     # `previous` is the logarithm of the error before; without one, `accepted_factor` has another exponent.
     t, steps, block, row, rejected, previous = start, 0, 0, model.field_tape, False, math.nan
     for _ in range(model.max_steps):
-        final = direction * (t + STRETCH * h - end) >= 0.0
-        if final:
-            h = end - t
+        arrives, wanted = direction * (t + STRETCH * h - stop) >= 0.0, h
+        final = arrives and stop == end
+        if arrives:
+            h = stop - t
         if method.linear:
             first = row - model.field_tape
             error = attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, first, not rejected)
@@ -280,7 +306,7 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
         else:
             error = attempt(model, method, atol, t, h, p, u, path, block, row)
         if error <= 1.0:
-            t_next = end if final else t + h
+            t_next = stop if arrives else t + h
             written = write_outputs(method, path, block, t, h, t_next, times, count, written, outputs)
             path.t[steps * keep], path.h[steps * keep], path.reached[steps * keep] = t, h, written
             steps, t = steps + 1, t_next
@@ -294,6 +320,24 @@ def integrate(model, method, start, times, count, p, u, path, outputs, keep):
                 path.rates[following + m] = path.rates[block + block_size - stride + m]
             block, row = following, row + row_size * keep
             h = accepted_length(model, method, h, error, previous, rejected)
+            if arrives:
+                # The step that was cut short says nothing of the next.
+                h = direction * min(max(abs(h), abs(wanted)), model.largest_step)
+                piece += 1 if direction > 0.0 else -1
+                u, stop = at(inputs, piece * model.width), next_stop(inputs, model.width, pieces, piece, direction, end)
+                if not method.linear:
+                    first, last = block, block + (block_size - stride) * keep
+                    for m in range(n):
+                        path.states[last + m] = path.states[first + m]
+                    evaluate(model, t, p, u, path, last, (row + row_size - model.field_tape) * keep)
+                    if keep:
+                        path.t[steps], path.h[steps], path.reached[steps] = t, 0.0, written
+                        steps, block, row = steps + 1, block + block_size, row + row_size
+                        if steps == path.capacity:
+                            return FULL, steps, t, h
+                        for m in range(n):
+                            path.states[block + m] = path.states[last + m]
+                            path.rates[block + m] = path.rates[last + m]
             rejected, previous = False, math.log(max(error, PREVIOUS_ERROR_FLOOR))
         else:
             h, rejected = rejected_length(method, h, error), True

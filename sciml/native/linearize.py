@@ -9,8 +9,8 @@ import math
 
 from sciml.native.adjoint import pull_back
 from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer
-from sciml.native.explicit import SUCCESS, integrate
-from sciml.native.loss_kernels import begin, initial_back
+from sciml.native.explicit import SUCCESS, integrate, piece_at
+from sciml.native.loss_kernels import begin, fold, initial_back, own_part
 from sciml.native.method import unpack
 from sciml.native.records import shot_of, task_at
 from sciml.native.trajectory import carve_lane
@@ -27,6 +27,7 @@ def clear(array, count):
 @device
 def to_coordinates(task, slopes, row):
     """Derivatives by the coordinates from those by the numbers."""
+    fold(task, slopes)
     scales = at(pointer(task.affine), task.coordinates)
     backward(integer_pointer(task.transforms), task.runs, scales, pointer(task.theta), slopes, row)
 
@@ -43,7 +44,8 @@ def initial_part(task, number, slopes):
 def pull(task, method, number, lane, steps, p, u, times, slopes):
     """Carry `lane.cotangents` back through so many steps of a shot, into `slopes`."""
     shot = shot_of(task, number)
-    pull_back(task, method, shot.start, times, shot.rows, lane.cotangents, p, u, lane.path, steps, slopes, lane.adjoint)
+    gp, rows, pieces, cotangents = own_part(task, shot, slopes), shot.rows, shot.pieces, lane.cotangents
+    pull_back(task, method, shot.start, times, rows, cotangents, p, u, pieces, lane.path, steps, gp, lane.adjoint)
     initial = pointer(task.initial_slopes + 8 * number * task.states)
     for m in range(task.states):
         initial[m] = lane.adjoint[m]
@@ -55,9 +57,12 @@ def pull(task, method, number, lane, steps, p, u, times, slopes):
 def rows_of(task, method, number, lane, p, u, times, slopes, wanted, predicted, jacobian, done):
     """Predictions of one shot's rows and the Jacobian of the wanted ones; returns how many Jacobian rows are filled."""
     shot, stride, outputs = shot_of(task, number), lane.path.stride, task.observables_outputs
+    inputs, gp, piece = u, own_part(task, shot, slopes), 0
     for row in range(shot.rows):
         y, place = at(lane.outputs, row * stride), shot.first + row
         tape = lane.tapes
+        piece = piece_at(inputs, task.width, shot.pieces, piece, times[row])
+        u = at(inputs, piece * task.width)
         call(task.observables_value, (times[row], y, p, u, tape, lane.predicted))
         steps = 0
         while steps < shot.steps and (steps == 0 or lane.path.reached[steps - 1] <= row):
@@ -71,10 +76,10 @@ def rows_of(task, method, number, lane, p, u, times, slopes, wanted, predicted, 
             clear(lane.predicted_slopes, outputs)
             lane.predicted_slopes[o] = 1.0
             g = at(lane.cotangents, row * stride)
-            call(task.observables_vjp, (times[row], y, p, u, tape, lane.predicted_slopes, g, slopes))
+            call(task.observables_vjp, (times[row], y, p, u, tape, lane.predicted_slopes, g, gp))
             if task.observables_weights != 0:
-                call(task.observables_weights, (tape, 1, slopes))
-            pull(task, method, number, lane, steps, p, u, times, slopes)
+                call(task.observables_weights, (tape, 1, gp))
+            pull(task, method, number, lane, steps, p, inputs, times, slopes)
             to_coordinates(task, slopes, jacobian[done])
             done += 1
     return done
@@ -124,19 +129,19 @@ def linearize(address, wanted, predicted, jacobian, gaps):
     begin(task)
     method = unpack(pointer(task.method))
     lane = carve_lane(task, method, 0)
-    slopes, p = pointer(task.slopes), pointer(task.numbers)
+    slopes = pointer(task.slopes)
     done, joint, end = 0, 0, 0
     for row in range(wanted.shape[0]):
         for o in range(wanted.shape[1]):
             end += 1 if wanted[row, o] != 0 else 0
     for number in range(task.shot_count):
         shot = shot_of(task, number)
-        u, times = pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+        p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
         initial = pointer(task.initial + 8 * number * task.states)
         for m in range(task.states):
             lane.path.states[m] = initial[m]
         status, steps, reached, tried = integrate(
-            task, method, shot.start, times, shot.rows, p, u, lane.path, lane.outputs, 1
+            task, method, shot.start, times, shot.rows, p, u, shot.pieces, lane.path, lane.outputs, 1
         )
         shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
         if status != SUCCESS:

@@ -15,6 +15,7 @@ from sciml.native.explicit import FULL
 from sciml.native.likelihood import CODES, prepare_data
 from sciml.native.linearize import linearize
 from sciml.native.model import Model
+from sciml.native.networks import aligned
 from sciml.native.records import COLUMN, SHOT
 from sciml.native.task import Task
 from sciml.native.transforms import runs
@@ -34,9 +35,10 @@ class Shot:
         data: Measured values, a row per time and a column per measured column; NaN is a gap.
         start: Initial time, at or before the first of `times`.
         free: Where its free initial values start among all initial values; shots may share them.
-        inputs: Constants and input signals of the trajectory, in the order that the generated code reads.
+        inputs: What the generated code reads as `u`: constants, or a row for each piece of input signals (`records.SHOT`).
         next: Number of the shot that continues this one, or -1.
         levels: What multiplies the scale of each value of `data`; None for ones, in all shots alike.
+        block: Which set of parameters is its own.
     """
 
     times: np.ndarray
@@ -46,6 +48,7 @@ class Shot:
     inputs: np.ndarray = field(default_factory=lambda: np.zeros(0))
     next: int = -1
     levels: np.ndarray | None = None
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Coordinates:
     """What an optimizer moves: coordinate i stands for number `places[i]`, x = a + b g(theta).
 
     Args:
-        places: Parameters come first (as in `p`), then the initial values of all shots.
+        places: Parameters come first (as in `p`; those of each set in turn), then the initial values of all shots.
         codes: Transform of each, from `transforms`.
         a: Shift of each.
         b: Scale of each.
@@ -97,7 +100,8 @@ class Loss:
         shots: Trajectories with their data.
         columns: Distribution of the measured columns.
         coordinates: What is free.
-        numbers: Values of all parameters, then of all initial values; those that are not free stay as they are.
+        numbers: Values of all parameters (of each set in turn), then of all initial values; those that are not free stay
+            as they are.
         tableau: The method.
         rtol: Relative tolerance.
         atol: Absolute tolerance, of all states or of each.
@@ -107,6 +111,7 @@ class Loss:
         first_step: Length of the first step; chosen from the field if 0.
         largest_step: Longest step.
         parallel: Whether to spread the trajectories over numba's threads.
+        individual: Which parameters differ between the sets; in all others the first set counts.
     """
 
     def __init__(
@@ -126,11 +131,13 @@ class Loss:
         first_step: float = 0.0,
         largest_step: float = math.inf,
         parallel: bool = False,
+        individual: Sequence[int] = (),
     ) -> None:
         self._arguments = (
             (model, tuple(shots), tuple(columns), coordinates, numbers),
             {"tableau": tableau, "rtol": rtol, "atol": atol, "continuity": continuity, "logarithmic": logarithmic}
-            | {"max_steps": max_steps, "first_step": first_step, "largest_step": largest_step, "parallel": parallel},
+            | {"max_steps": max_steps, "first_step": first_step, "largest_step": largest_step, "parallel": parallel}
+            | {"individual": individual},
         )
         self.model, n, count = model, model.states, len(shots)
         self._kernel = loss_kernels.evaluate_parallel if parallel else loss_kernels.evaluate
@@ -140,6 +147,11 @@ class Loss:
         for name in ("initial", "initial_slopes", "gap_slopes"):
             self.task.attach(name, np.zeros((count, n)))
         self.task.attach("initial_tapes", np.zeros((count, model.tapes.get("initial", 0))))
+        self._sets, self._block = 1 + max(shot.block for shot in shots), aligned(model.storage)
+        self.task.set(sets=self._sets, block=self._block)
+        shared = np.ones(model.parameters)
+        shared[list(individual)] = 0.0
+        self.task.attach("shared", shared)
         self._attach_coordinates(coordinates, np.asarray(numbers, dtype=np.float64))
         self._attach_shots(shots, columns)
         lanes, total = min(count, LANES) if parallel else 1, self.task.arrays["numbers"].size
@@ -153,11 +165,13 @@ class Loss:
         return _rebuild, (positional, named)
 
     def _attach_coordinates(self, coordinates: Coordinates, numbers: np.ndarray) -> None:
-        model = self.model
-        scratch = np.zeros(model.storage - model.parameters)
-        self.task.attach("numbers", np.concatenate([numbers[: model.parameters], scratch, numbers[model.parameters :]]))
+        size, sets = self.model.parameters, self._sets
+        blocks = np.zeros((sets, self._block))
+        blocks[:, :size] = numbers[: sets * size].reshape(sets, size)
+        self.task.attach("numbers", np.concatenate([blocks.ravel(), numbers[sets * size :]]))
         places = np.asarray(coordinates.places, dtype=np.int64)
-        places = np.where(places >= model.parameters, places + scratch.size, places)
+        scratch = self._block - size
+        places = places + scratch * np.minimum(places // size if size else sets, sets)
         # Of every coordinate: where its number lies, and how it becomes that number.
         self.places, self.codes = places, np.asarray(coordinates.codes, dtype=np.int64)
         self.shifts = np.asarray(coordinates.a, dtype=np.float64)
@@ -184,15 +198,19 @@ class Loss:
             self.task.attach("levels", np.concatenate([shot.levels for shot in shots]))
         self.task.attach("times", np.concatenate([shot.times for shot in shots]))
         first, inputs = 0, 0
-        self._inputs = np.concatenate([np.asarray(shot.inputs, dtype=np.float64) for shot in shots])
-        for record, shot in zip(self.shots, shots):
+        tables = [np.array(shot.inputs, dtype=np.float64, ndmin=2) for shot in shots]
+        self._inputs = np.concatenate(tables)
+        width = self._inputs.shape[1]
+        for record, shot, table in zip(self.shots, shots, tables):
             record["first"], record["rows"], record["start"] = first, len(shot.times), shot.start
-            record["free"], record["next"] = self.model.storage + shot.free, shot.next
-            record["inputs"] = self._inputs.ctypes.data + 8 * inputs
-            first, inputs = first + len(shot.times), inputs + len(shot.inputs)
+            record["free"], record["next"] = self._sets * self._block + shot.free, shot.next
+            record["numbers"] = self.task.arrays["numbers"].ctypes.data + 8 * self._block * shot.block
+            record["inputs"], record["pieces"] = self._inputs.ctypes.data + 8 * width * inputs, len(table)
+            first, inputs = first + len(shot.times), inputs + len(table)
         self.task.refer("shots", self.shots)
         self.task.refer("columns", self.columns)
         self.task.set(rows=max(len(shot.times) for shot in shots), shot_count=len(shots), column_count=len(columns))
+        self.task.set(width=width)
 
     def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient; infinity and zeros if a trajectory failed, for which see `shots`.

@@ -16,14 +16,21 @@ def begin(task):
     """Numbers of the model from the coordinates, and the initial states of all shots."""
     a, p, n = pointer(task.affine), pointer(task.numbers), task.states
     forward(integer_pointer(task.transforms), task.runs, a, at(a, task.coordinates), pointer(task.theta), p)
+    shared = pointer(task.shared)
+    for block in range(1, task.sets):
+        own = at(p, block * task.block)
+        for i in range(task.parameters):
+            if shared[i] != 0.0:
+                own[i] = p[i]
     if task.prepare != 0:
-        call(task.prepare, (p,))
+        for block in range(task.sets):
+            call(task.prepare, (at(p, block * task.block),))
     for number in range(task.shot_count):
         shot = shot_of(task, number)
         free, y = at(p, shot.free), pointer(task.initial + 8 * number * n)
         if task.initial_value != 0:
             tape = pointer(task.initial_tapes + 8 * number * task.initial_tape)
-            call(task.initial_value, (shot.start, free, p, pointer(shot.inputs), tape, y))
+            call(task.initial_value, (shot.start, free, pointer(shot.numbers), pointer(shot.inputs), tape, y))
         else:
             for m in range(n):
                 y[m] = free[m]
@@ -52,6 +59,22 @@ def squares(count, theta, mean, precision):
 
 
 @device
+def own_part(task, shot, slopes):
+    """The gradient by the parameters of a shot's own set."""
+    return at(slopes, (shot.numbers - task.numbers) // 8)
+
+
+@device
+def fold(task, slopes):
+    """Sum up over the sets the gradient by what they share."""
+    shared = pointer(task.shared)
+    for block in range(1, task.sets):
+        own = at(slopes, block * task.block)
+        for i in range(task.parameters):
+            slopes[i] += shared[i] * own[i]
+
+
+@device
 def finish(task, gradient):
     """Sum over shots and priors, in a fixed order; the gradient by the coordinates, if its array is not empty."""
     k, theta, mean = task.coordinates, pointer(task.theta), pointer(task.priors)
@@ -67,12 +90,15 @@ def finish(task, gradient):
     slopes = pointer(task.slopes)
     for lane in range(1, task.lanes):
         other = at(slopes, lane * task.slopes_size)
-        for i in range(task.parameters):
-            slopes[i] += other[i]
+        for block in range(task.sets):
+            first = block * task.block
+            for i in range(first, first + task.parameters):
+                slopes[i] += other[i]
     for number in range(task.shot_count):
         initial_back(task, number, slopes)
     if task.initial_weights != 0:
         call(task.initial_weights, (pointer(task.initial_tapes), task.shot_count, slopes))
+    fold(task, slopes)
     scales = at(pointer(task.affine), k)
     backward(integer_pointer(task.transforms), task.runs, scales, theta, slopes, gradient)
     for i in range(k):
@@ -92,9 +118,11 @@ def initial_back(task, number, slopes):
         for m in range(n):
             target[m] += g[m]
         return
-    p, u, result = pointer(task.numbers), pointer(shot.inputs), pointer(task.lane_floats)
+    free = at(pointer(task.numbers), shot.free)
+    p, u, result = pointer(shot.numbers), pointer(shot.inputs), pointer(task.lane_floats)
+    gp = own_part(task, shot, slopes)
     tape = pointer(task.initial_tapes + 8 * number * task.initial_tape)
-    call(task.initial_vjp, (shot.start, at(p, shot.free), p, u, tape, g, result, slopes))
+    call(task.initial_vjp, (shot.start, free, p, u, tape, g, result, gp))
     for m in range(task.free):
         target[m] += result[m]
 

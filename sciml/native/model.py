@@ -1,8 +1,9 @@
 r"""What generated code must provide: C functions for a model's equations, and where to find them.
 
 All arrays are float64 and contiguous and arrive as plain pointers; sizes are literals of the generated code. `p` holds
-the scalar parameters, then the weights of all networks, then scratch that `prepare` fills; `u` the constants and input
-signals of one trajectory. A *routine* is a triple that serves as right-hand side, as observables or as initial state:
+the scalar parameters, then the weights of all networks, then scratch that `prepare` fills; `u` a constant of the
+trajectory, then the present piece of its input signals (where it begins, and four coefficients for each). A *routine* is
+a triple that serves as right-hand side, as observables or as initial state:
 
     value(t, y, p, u, tape, out)         out = f(t, y, p, u); the tape row keeps what `vjp` needs
     vjp(t, y, p, u, tape, g, gy, gp)     gy = (df/dy)^T g; adds (df/dp)^T g of the scalars to gp; finishes the tape row

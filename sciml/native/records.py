@@ -11,7 +11,7 @@ from sciml.native.model import ROLES
 
 _ROUTINES = [f"{role}_{part}" for role in ROLES for part in ("value", "vjp", "weights", "tape", "outputs")]
 _SIZES = ["states", "parameters", "storage", "free", "coordinates", "runs", "rows", "lanes", "capacity", "max_steps"]
-_SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size", "work_size"]
+_SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size", "work_size", "width", "sets", "block"]
 # Of packs: address of their code (0: none), length of a tape row, numbers of parameters and inputs, memory of a lane.
 _PACKS = ["field_packs", "pack_tape", "scalars", "inputs", "pack_floats_size", "pack_integers_size"]
 _ARRAYS = [
@@ -24,7 +24,8 @@ _ARRAYS = [
     "affine",  # rows a and b of the transforms
     "priors",  # rows mean and precision of the coordinates
     "continuity",  # weight of each state's gap between shots, and 1 where it is one of logarithms
-    "numbers",  # p with its scratch, then the free initial values of all shots
+    "numbers",  # `sets` blocks of p with its scratch, then the free initial values of all shots
+    "shared",  # for each parameter and weight, 1 where all blocks have the same
     "slopes",  # for each lane, the gradient by `numbers`
     "initial",  # initial state of each shot
     "initial_slopes",  # its cotangent
@@ -46,10 +47,11 @@ TASK = np.dtype(
 )
 
 # One trajectory: where its rows of times and data begin, how many they are, where its free initial values lie in
-# `numbers`, the addresses of its inputs and (outside fits) of its parameters, the shot that continues it (-1: none),
-# and its initial time; then what became of it.
+# `numbers`, the addresses of its inputs and of its parameters, the pieces of its inputs (rows of `width`
+# numbers, of which the second is the time where the piece begins), the shot that continues it (-1: none), and its
+# initial time; then what became of it.
 SHOT = np.dtype(
-    [(name, np.int64) for name in ("first", "rows", "free", "inputs", "numbers", "next", "status", "steps")]
+    [(name, np.int64) for name in ("first", "rows", "free", "inputs", "pieces", "numbers", "next", "status", "steps")]
     + [(name, np.float64) for name in ("start", "value", "reached", "tried")],
     align=True,
 )

@@ -15,7 +15,7 @@ Reference:
 import math
 
 from sciml.native.compilation import at, call, device, kernel, pointer
-from sciml.native.explicit import NON_FINITE, SUCCESS, integrate
+from sciml.native.explicit import NON_FINITE, SUCCESS, integrate, piece_at
 from sciml.native.likelihood import LOGNORMAL, information, misfit
 from sciml.native.loss_kernels import begin
 from sciml.native.method import unpack
@@ -31,15 +31,15 @@ GROWTH, DECAY = 5.0, 0.2
 
 
 @device
-def follow(task, lane, method, number, keep):
+def follow(task, lane, method, number, keep) -> tuple:
     """Integrate one shot from its initial state into the lane; its status, and its number of steps."""
     shot, n, path = shot_of(task, number), task.states, lane.path
-    p, u, times = pointer(task.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+    p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
     initial = pointer(task.initial + 8 * number * n)
     for m in range(n):
         path.states[m] = initial[m]
     status, steps, reached, tried = integrate(
-        task, method, shot.start, times, shot.rows, p, u, path, lane.outputs, keep
+        task, method, shot.start, times, shot.rows, p, u, shot.pieces, path, lane.outputs, keep
     )
     shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
     return status, steps
@@ -48,17 +48,19 @@ def follow(task, lane, method, number, keep):
 @device
 def predict(task, lane, method, limits, predicted):
     """Predictions for all rows of all shots; the first status that is no success, or `NON_FINITE` beyond the limits."""
-    width, p = task.observables_outputs, pointer(task.numbers)
+    width = task.observables_outputs
     for number in range(task.shot_count):
         shot = shot_of(task, number)
         status, _ = follow(task, lane, method, number, 0)
         if status != SUCCESS:
             return status
-        times = pointer(task.times + 8 * shot.first)
+        p, inputs, times, piece = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first), 0
         for row in range(shot.rows):
             y = at(lane.outputs, row * lane.path.stride)
+            piece = piece_at(inputs, task.width, shot.pieces, piece, times[row])
             if task.observables_value != 0:
-                call(task.observables_value, (times[row], y, p, pointer(shot.inputs), lane.tapes, lane.predicted))
+                u = at(inputs, piece * task.width)
+                call(task.observables_value, (times[row], y, p, u, lane.tapes, lane.predicted))
             for k in range(width):
                 value = lane.predicted[k] if task.observables_value != 0 else y[k]
                 predicted[shot.first + row, k] = value
@@ -165,7 +167,7 @@ def total_misfit(task, places, priors, predicted):
 def differentiate(task, lane, method, theta, moving, places, codes, scales, results, memory, slopes):
     """Derivatives of all predictions by the moving coordinates, (row, output, coordinate); a status."""
     n, width, columns = task.states, task.observables_outputs, len(places)
-    parameters, p, method_stages = task.parameters, pointer(task.numbers), method.stages
+    parameters, method_stages = task.parameters, method.stages
     sweep = carve_sweep(at(memory, 0), n, parameters, task.free, width, method_stages, columns)
     states = at(results, 0)
     for number in range(task.shot_count):
@@ -173,10 +175,13 @@ def differentiate(task, lane, method, theta, moving, places, codes, scales, resu
         status, steps = follow(task, lane, method, number, 1)
         if status != SUCCESS:
             return status
-        u, times = pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+        p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
         initial_tape = pointer(task.initial_tapes + 8 * number * task.initial_tape)
         start_sensitivities(task, shot, p, u, initial_tape, places, columns, sweep)
-        push_forward(task, method, shot.start, times, shot.rows, p, u, lane.path, steps, places, columns, sweep, states)
+        rows, inputs, pieces, piece = shot.rows, u, shot.pieces, 0
+        push_forward(
+            task, method, shot.start, times, rows, p, inputs, pieces, lane.path, steps, places, columns, sweep, states
+        )
         for row in range(shot.rows):
             state, target = at(states, row * n * columns), at(slopes, (shot.first + row) * width * columns)
             y = at(lane.outputs, row * lane.path.stride)
@@ -184,6 +189,8 @@ def differentiate(task, lane, method, theta, moving, places, codes, scales, resu
                 for m in range(n * columns):
                     target[m] = state[m]
                 continue
+            piece = piece_at(inputs, task.width, pieces, piece, times[row])
+            u = at(inputs, piece * task.width)
             call(task.observables_value, (times[row], y, p, u, lane.tapes, lane.predicted))
             routine = (task.observables_vjp, task.observables_weights, times[row], y, p, u, lane.tapes)
             derivatives(*routine, width, n, parameters, sweep)

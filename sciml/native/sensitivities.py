@@ -11,8 +11,8 @@ model serves. Numbers are parameters (and weights) of the model, then free initi
 
 from typing import Any, NamedTuple
 
-from sciml.native.compilation import at, call, device
-from sciml.native.explicit import after
+from sciml.native.compilation import at, call, device, pointer
+from sciml.native.explicit import after, piece_at
 from sciml.native.linear import factorize, solve_factored
 from sciml.native.method import dense_weights
 from sciml.native.networks import aligned
@@ -110,7 +110,7 @@ def start_sensitivities(task, shot, p, u, tape, places, columns, sweep):
             for c in range(columns):
                 sweep.state[m * columns + c] = 1.0 if places[c] == shot.free + m else 0.0
         return
-    free = at(p, shot.free)
+    free = at(pointer(task.numbers), shot.free)
     call(task.initial_value, (shot.start, free, p, u, tape, sweep.values))
     slopes = (shot.start, free, p, u, tape, n, task.free, task.parameters)
     derivatives(task.initial_vjp, task.initial_weights, *slopes, sweep)
@@ -159,7 +159,7 @@ def add_stages(block, h, weights, rates, count, result):
 
 
 @device
-def push_forward(task, method, start, times, count, p, u, path, steps, places, columns, sweep, results):
+def push_forward(task, method, start, times, count, p, inputs, pieces, path, steps, places, columns, sweep, results):
     """Sensitivities of the states at all output times, along the steps that `integrate` kept.
 
     Args:
@@ -169,7 +169,8 @@ def push_forward(task, method, start, times, count, p, u, path, steps, places, c
         times: Output times.
         count: Number of output times.
         p: Pointer to the parameters.
-        u: Pointer to the inputs.
+        inputs: Pointer to the inputs.
+        pieces: Their number.
         path: The steps.
         steps: Their number.
         places: Which numbers to differentiate by.
@@ -183,8 +184,19 @@ def push_forward(task, method, start, times, count, p, u, path, steps, places, c
         for m in range(block):
             results[written * block + m] = sweep.state[m]
         written += 1
+    piece = 0
     for step in range(steps):
         t, h = path.t[step], path.h[step]
+        piece = piece_at(inputs, task.width, pieces, piece, t)
+        u = at(inputs, piece * task.width)
+        if h == 0.0:
+            # The field at the beginning of a piece of the inputs.
+            for m in range(block):
+                sweep.argument[m] = sweep.state[m]
+            y, rates = at(path.states, (step * s + s - 1) * path.stride), at(sweep.rates, (s - 1) * block)
+            tape = at(path.tapes, (step + 1) * (s - 1) * task.field_tape)
+            stage_sensitivities(task, t, 0.0, p, u, y, tape, places, columns, sweep, rates)
+            continue
         for i in range(s):
             rates = at(sweep.rates, i * block)
             if i == 0 and step > 0:

@@ -1,6 +1,7 @@
 """Trajectories of a compiled model, one or many, and calls of its functions from Python."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -68,8 +69,8 @@ def integrate_lane(task, states, ends, lane, keep):
         shot = shot_of(task, number)
         for m in range(n):
             path.states[m] = states[number, 0, m]
-        p, u, start = pointer(shot.numbers), pointer(shot.inputs), shot.start
-        status, steps, reached, tried = integrate(task, method, start, times, task.rows, p, u, path, outputs, keep)
+        p, u, start, rows, pieces = pointer(shot.numbers), pointer(shot.inputs), shot.start, task.rows, shot.pieces
+        status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, pieces, path, outputs, keep)
         shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
         direction = 1.0 if times[task.rows - 1] >= start else -1.0
         for row in range(task.rows):
@@ -84,8 +85,8 @@ def integrate_lane(task, states, ends, lane, keep):
 
 
 @device
-def begin(task, numbers, times, start, inputs):
-    """Fill in the scratch of the parameters, and tell every shot where its parameters, inputs and times are."""
+def begin(task, numbers, times, start):
+    """Fill in the scratch of the parameters, and tell every shot where its parameters and times are."""
     task.times = times.ctypes.data
     for row in range(numbers.shape[0]):
         if task.prepare != 0:
@@ -94,21 +95,20 @@ def begin(task, numbers, times, start, inputs):
         shot = shot_of(task, number)
         shot.start, shot.first, shot.rows = start, 0, task.rows
         shot.numbers = numbers.ctypes.data + 8 * numbers.shape[1] * min(number, numbers.shape[0] - 1)
-        shot.inputs = inputs.ctypes.data + 8 * inputs.shape[1] * min(number, inputs.shape[0] - 1)
 
 
 @kernel(parallel=True)
-def integrate_all(address, numbers, times, start, inputs, states, ends, keep):
+def integrate_all(address, numbers, times, start, states, ends, keep):
     """Integrate every shot; lanes run on threads. The body is one call, as in `loss_kernels.evaluate_parallel`."""
-    begin(task_at(address), numbers, times, start, inputs)
+    begin(task_at(address), numbers, times, start)
     for lane in prange(task_at(address).lanes):
         integrate_lane(task_at(address), states, ends, lane, keep)
 
 
 @kernel
-def integrate_one_by_one(address, numbers, times, start, inputs, states, ends, keep):
+def integrate_one_by_one(address, numbers, times, start, states, ends, keep):
     """Integrate every shot on this thread: starting threads costs more than one trajectory."""
-    begin(task_at(address), numbers, times, start, inputs)
+    begin(task_at(address), numbers, times, start)
     for lane in range(task_at(address).lanes):
         integrate_lane(task_at(address), states, ends, lane, keep)
 
@@ -149,7 +149,12 @@ class Integrator:
         self._layout = (0, 0, -1, 0)
 
     def __call__(
-        self, p: np.ndarray, y0: np.ndarray, times: np.ndarray, start: float | None = None, inputs=None
+        self,
+        p: np.ndarray,
+        y0: np.ndarray,
+        times: np.ndarray,
+        start: float | None = None,
+        inputs: Sequence[np.ndarray] = (),
     ) -> Trajectories:
         """Integrate from each row of `y0` over the same times.
 
@@ -158,7 +163,7 @@ class Integrator:
             y0: Initial states, one per row.
             times: Output times, monotonic.
             start: Initial time; the first output time by default.
-            inputs: Inputs, a row per trajectory or one for all.
+            inputs: Tables of the inputs, a row per piece as in `records.SHOT`: one per trajectory, or one for all.
 
         Returns:
             The trajectories; failures are marked in `status`, none is raised.
@@ -166,7 +171,6 @@ class Integrator:
         y0 = np.array(y0, dtype=np.float64, ndmin=2)
         p = np.array(p, dtype=np.float64, ndmin=2, copy=None)
         times = np.ascontiguousarray(times, dtype=np.float64)
-        inputs = _NOTHING if inputs is None else np.array(inputs, dtype=np.float64, ndmin=2)
         with self._lock:
             return self._integrate(p, y0, times, float(times[0] if start is None else start), inputs)
 
@@ -175,14 +179,18 @@ class Integrator:
             self._numbers = self._memory(len(p))
         self._numbers[:, : self.model.parameters] = p
         threads = numba.get_num_threads()
-        packed = self._packed(len(y0), threads)
-        layout = (len(y0), len(times), inputs.shape[1] if packed else -1, threads)
+        tables = [np.array(table, dtype=np.float64, ndmin=2) for table in inputs]
+        # Packs know constants of a trajectory, no pieces of input signals.
+        packed = all(len(table) == 1 for table in tables) and self._packed(len(y0), threads)
+        width = tables[0].shape[1] if tables else 0
+        layout = (len(y0), len(times), width if packed else -1, threads)
         if layout != self._layout:
             self._layout = layout
             self._lay_out(*layout)
+        self._set_inputs(tables)
         states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
         run = integrate_all if self._lanes > 1 else integrate_one_by_one
-        arguments = (self._numbers, times, start, inputs, states, ends)
+        arguments = (self._numbers, times, start, states, ends)
         while True:
             states[:, 0] = y0
             run(self._address, *arguments, self.keep)
@@ -193,6 +201,17 @@ class Integrator:
         shots = self._shots.copy()
         t, h = self._steps(int(shots["steps"][0]))
         return Trajectories(states, shots["status"], shots["reached"], ends, shots["tried"], shots["steps"], t, h)
+
+    def _set_inputs(self, tables: list[np.ndarray]) -> None:
+        """Tell every shot where the pieces of its inputs are."""
+        if not tables:
+            return
+        lengths = np.array([len(table) for table in tables])
+        table = np.concatenate(tables)
+        starts = table.ctypes.data + 8 * table.shape[1] * (np.cumsum(lengths) - lengths)
+        self._table = table  # its memory is what the records point to
+        self._shots["inputs"], self._shots["pieces"] = starts, lengths
+        self.task.set(width=table.shape[1])
 
     def _memory(self, rows: int) -> np.ndarray:
         """Parameters and their scratch, a row per set; on a cache line, as the copies of the weights want it."""
@@ -230,7 +249,7 @@ _NOTHING = np.zeros((1, 0))
 
 
 def solve(
-    model: Model, p: np.ndarray, y0: np.ndarray, times: np.ndarray, *, start=None, inputs=None, **settings
+    model: Model, p: np.ndarray, y0: np.ndarray, times: np.ndarray, *, start=None, inputs=(), **settings
 ) -> Trajectories:
     """Integrate a model once; arguments as of `Integrator`."""
     return Integrator(model, **settings)(p, y0, times, start, inputs)

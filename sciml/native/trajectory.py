@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sciml.native.adjoint import pull_back
 from sciml.native.compilation import at, call, device, integer_pointer, pointer
-from sciml.native.explicit import SUCCESS, Path, after, carve_path, integrate, path_size
+from sciml.native.explicit import SUCCESS, Path, after, carve_path, integrate, path_size, piece_at
 from sciml.native.likelihood import misfit
 from sciml.native.networks import aligned
 from sciml.native.records import column_of, shot_of
@@ -85,14 +85,14 @@ def row_misfit(task, data, levels, predicted, slopes):
 
 
 @device
-def compare(task, shot, p, u, lane, gp, slopes):
+def compare(task, shot, p, inputs, lane, gp, slopes):
     """Misfit of the states in `lane.outputs` to the data; its cotangents go to `lane.cotangents`.
 
     Args:
         task: Record of the fit.
         shot: Record of the shot.
         p: Pointer to the parameters.
-        u: Pointer to the inputs.
+        inputs: Pointer to the inputs.
         lane: Scratch.
         gp: Pointer to the gradient by the parameters, which is added to.
         slopes: Whether the gradient is wanted.
@@ -103,7 +103,7 @@ def compare(task, shot, p, u, lane, gp, slopes):
     n, stride, width = task.states, lane.path.stride, task.observables_tape
     times = pointer(task.times + 8 * shot.first)
     data = pointer(task.data + 8 * shot.first * task.column_count)
-    total, seen = 0.0, 0
+    total, seen, piece = 0.0, 0, 0
     for row in range(shot.rows):
         y, gy, z = at(lane.outputs, row * stride), at(lane.cotangents, row * stride), at(data, row * task.column_count)
         for m in range(stride):
@@ -114,6 +114,8 @@ def compare(task, shot, p, u, lane, gp, slopes):
         levels = pointer(task.levels + 8 * (shot.first + row) * task.column_count)
         tape = at(lane.tapes, seen * width)
         seen += 1
+        piece = piece_at(inputs, task.width, shot.pieces, piece, times[row])
+        u = at(inputs, piece * task.width)
         if task.observables_value != 0:
             call(task.observables_value, (times[row], y, p, u, tape, lane.predicted))
             total += row_misfit(task, z, levels, lane.predicted, lane.predicted_slopes)
@@ -158,17 +160,19 @@ def run_shot(task, number, lane, method, gp, slopes):
         number: Of the shot.
         lane: Scratch.
         method: Coefficients.
-        gp: Pointer to the gradient by the parameters, which is added to.
+        gp: Pointer to the gradient by the parameters of the first block, which is added to.
         slopes: Whether the gradient is wanted.
     """
     n, shot, path = task.states, shot_of(task, number), lane.path
     start, rows = shot.start, shot.rows
-    p, u, times = pointer(task.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+    p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+    gp = at(gp, (shot.numbers - task.numbers) // 8)
     initial = pointer(task.initial + 8 * number * n)
     for m in range(n):
         path.states[m] = initial[m]
     keep = 1 if slopes else 0
-    status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, path, lane.outputs, keep)
+    pieces = shot.pieces
+    status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, pieces, path, lane.outputs, keep)
     shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
     if status != SUCCESS:
         return
@@ -182,7 +186,7 @@ def run_shot(task, number, lane, method, gp, slopes):
         return
     shot.value = value
     if slopes:
-        pull_back(task, method, start, times, rows, lane.cotangents, p, u, path, steps, gp, lane.adjoint)
+        pull_back(task, method, start, times, rows, lane.cotangents, p, u, pieces, path, steps, gp, lane.adjoint)
         initial_slopes = pointer(task.initial_slopes + 8 * number * n)
         for m in range(n):
             initial_slopes[m] = lane.adjoint[m]

@@ -65,8 +65,9 @@ def _learned_against_law(axes: Axes, hybrid: Fit, function, formula: sp.Expr) ->
     system = hybrid.problem.system
     call = sorted(system.calls(function), key=str)[0]
     frame = hybrid.simulate(np.linspace(*hybrid.problem.experiments[0].times[[0, -1]], 400)).to_frame()
-    symbols = [*system.states, system.time]
+    symbols = [*system.states, system.time, *system.inputs]
     values = [*(frame[str(x)].to_numpy() for x in system.states), frame.index.to_numpy()]
+    values += [*hybrid.problem.experiments[0].inputs(frame.index.to_numpy()).T]
     arguments = np.stack([np.broadcast_to(sp.lambdify(symbols, a)(*values), frame.index.shape) for a in call.args], 1)
     learned = hybrid.learned_values(function, arguments)
     discovered = np.broadcast_to(sp.lambdify(symbols, formula)(*values), learned.shape)

@@ -13,7 +13,7 @@ from sympy.core.function import AppliedUndef, UndefinedFunction
 
 from sciml.errors import ModelError, quoted, suggestion
 from sciml.event import Event
-from sciml.symbolic.declarations import MLP, Parameter
+from sciml.symbolic.declarations import INTERPOLATIONS, MLP, Parameter
 
 if TYPE_CHECKING:
     from sciml.symbolic.system import System
@@ -40,11 +40,13 @@ def normalized(system: System) -> dict[str, Any]:
         for key, value in dict(system.noise).items()
     }
     events = tuple(_event(event, i, equations) for i, event in enumerate(_listed(system.events)))
+    inputs = _inputs(system.inputs)
     time = system.time
     if time is None:
         formulas = (*equations.values(), *observed.values(), *noise.values(), *event_formulas(events))
         used = set().union(*(e.free_symbols for e in formulas))
-        undeclared = [s for s in used if s.name == "t" and s not in equations and s not in parameters]
+        declared_elsewhere = {*equations, *parameters, *inputs}
+        undeclared = [s for s in used if s.name == "t" and s not in declared_elsewhere]
         time = undeclared[0] if undeclared else sp.Symbol("t", real=True)
     return {
         "equations": equations,
@@ -55,7 +57,23 @@ def normalized(system: System) -> dict[str, Any]:
         "noise": noise,
         "time": time,
         "events": events,
+        "inputs": inputs,
     }
+
+
+def _inputs(inputs: Any) -> dict[Any, str]:
+    """Every input with its interpolation."""
+    if isinstance(inputs, str):
+        raise ModelError(f"`inputs={inputs!r}` is text: give the symbols, as in `inputs=[u]`.")
+    listed = [inputs] if isinstance(inputs, sp.Basic) else inputs
+    table = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed, "linear")
+    for symbol, how in table.items():
+        if how not in INTERPOLATIONS:
+            raise ModelError(
+                f"the interpolation {how!r} of the input `{symbol}` is not known. There are {quoted(INTERPOLATIONS)}."
+                f"{suggestion(how, INTERPOLATIONS)}"
+            )
+    return table
 
 
 def _listed(events: Any) -> tuple[Any, ...]:
@@ -152,6 +170,11 @@ def lookup(name: Any, known: Iterable[Any], role: str) -> Any:
 def check(system: System) -> None:
     """Raise a ModelError for the first thing in the System that cannot be meant."""
     _check_names(system)
+    if system.discrete and system.inputs:
+        raise ModelError(
+            f"a map (`discrete=True`) takes no inputs yet, and this one has {quoted(system.inputs)}. Give them as "
+            "expressions of the step: `system.substitute({u: ...})`."
+        )
     if system.discrete and system.events:
         raise ModelError("a map (`discrete=True`) has no events: nothing happens between its steps.")
     for where, formula in _formulas(system):
@@ -159,6 +182,11 @@ def check(system: System) -> None:
     for state, value in system.initial.items():
         if not isinstance(value, Parameter) and value.free_symbols - set(system.parameters):
             wrong = sorted(map(str, value.free_symbols - set(system.parameters)))[0]
+            if wrong in map(str, system.inputs):
+                raise ModelError(
+                    f"the initial value of `{state}` depends on the input `{wrong}`, which an initial value may not. Give "
+                    "a number, an expression of parameters, or a `Parameter` to be fitted."
+                )
             raise ModelError(
                 f"`{wrong}` in the initial value of `{state}` is not a parameter. An initial value is a number, an "
                 f"expression of parameters, or a `Parameter`.{suggestion(wrong, system.parameters)}"
@@ -188,7 +216,12 @@ def _check_names(system: System) -> None:
             )
         if not state.is_real:
             raise ModelError(f'state `{state}` must be real: declare it by `sp.symbols("{state}", real=True)`.')
-    roles = {"state": system.equations, "parameter": system.parameters, "observable": system.observed}
+    roles = {
+        "state": system.equations,
+        "parameter": system.parameters,
+        "observable": system.observed,
+        "input": system.inputs,
+    }
     seen: dict[str, str] = {str(system.time): "time"}
     for role, symbols in roles.items():
         for symbol in symbols:
@@ -209,7 +242,13 @@ def _formulas(system: System):
 
 
 def _check_symbols(system: System, where: str, formula: sp.Expr) -> None:
-    known = {*system.states, *system.parameters, system.time}
+    known = {*system.states, *system.parameters, *system.inputs, system.time}
+    jumping = sorted(map(str, formula.free_symbols & set(system.inputs))) if where.startswith("the condition") else []
+    if jumping:
+        raise ModelError(
+            f"{where} depends on the input `{jumping[0]}`, which may jump across zero. Let it depend on states, "
+            "parameters and time."
+        )
     for symbol in sorted(formula.free_symbols - known, key=str):
         twins = [other for other in known if str(other) == str(symbol)]
         if twins:
@@ -224,7 +263,7 @@ def _check_symbols(system: System, where: str, formula: sp.Expr) -> None:
             )
         raise ModelError(
             f"`{symbol}` in {where} is neither a state nor a parameter.{suggestion(symbol, known)} "
-            f"A new constant goes into `parameters={{{symbol}: ...}}`."
+            f"A new constant goes into `parameters={{{symbol}: ...}}`, a measured signal into `inputs=[{symbol}]`."
         )
 
 

@@ -9,6 +9,9 @@ import sympy as sp
 from sciml.errors import ModelError, quoted, suggestion
 from sciml.symbolic.distributions import AbstractDistribution, LogNormal
 
+INTERPOLATIONS = ("constant", "linear", "cubic")
+"""How an input goes from one of its samples to the next."""
+
 ACTIVATIONS = ("tanh", "sin", "cos", "softplus", "silu", "gelu", "relu", "sigmoid", "rbf", "identity")
 
 
@@ -24,12 +27,14 @@ class Parameter:
         bounds: Lower and upper limit, either of them None; the value lies strictly between.
         prior: `Normal(s)`, `LogNormal(s)` or `StudentT(s)`: what is known beforehand, as a distribution around `value`.
         fixed: Keep the value during fits. A plain number in `System(parameters=...)` means the same.
+        per_experiment: Fit a value of its own for each experiment, each with these bounds and this prior.
     """
 
     value: float
     bounds: tuple[float | None, float | None] = (None, None)
     prior: AbstractDistribution | None = None
     fixed: bool = False
+    per_experiment: bool = False
 
     def __post_init__(self):
         try:
@@ -52,6 +57,11 @@ class Parameter:
             raise ModelError(
                 f"the start `{self.value}` does not lie between the bounds `({lower}, {upper})`. "
                 "A fit starts strictly inside them: move the value or widen the bounds."
+            )
+        if self.fixed and self.per_experiment:
+            raise ModelError(
+                "a parameter that is `fixed` has one value for all experiments. For known values that differ, declare the "
+                "symbol in `System(inputs=...)` and give it as a column of the data."
             )
         if self.prior is not None:
             self._check_prior(self.prior)

@@ -20,7 +20,7 @@ from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution
 from sciml.symbolic.system import System
 
-FORMAT, VERSION = "sciml-system", 2
+FORMAT, VERSION = "sciml-system", 3
 DEPTH, EXPONENT, DIGITS, ORDER = 150, 1000, 400, 10  # limits that no honest model meets
 
 NODES: dict[str, Callable[..., Any]] = {
@@ -199,7 +199,13 @@ def decode_noise(tree: Mapping[str, Any], decoder: Decoder) -> AbstractDistribut
 
 def _encode_parameter(parameter: Parameter) -> dict[str, Any]:
     prior = None if parameter.prior is None else encode_noise(parameter.prior)
-    return {"value": parameter.value, "bounds": list(parameter.bounds), "prior": prior, "fixed": parameter.fixed}
+    return {
+        "value": parameter.value,
+        "bounds": list(parameter.bounds),
+        "prior": prior,
+        "fixed": parameter.fixed,
+        "per_experiment": parameter.per_experiment,
+    }
 
 
 def _decode_parameter(tree: Mapping[str, Any], decoder: Decoder) -> Parameter:
@@ -209,6 +215,7 @@ def _decode_parameter(tree: Mapping[str, Any], decoder: Decoder) -> Parameter:
         bounds=(None if lower is None else _float(lower), None if upper is None else _float(upper)),
         prior=None if tree["prior"] is None else decode_noise(tree["prior"], decoder),
         fixed=bool(tree["fixed"]),
+        per_experiment=bool(tree["per_experiment"]),
     )
 
 
@@ -245,6 +252,7 @@ def encode_system(system: System) -> tuple[dict[str, Any], dict[str, np.ndarray]
         "noise": [[encode(x), encode(value)] for x, value in system.noise.items()],
         "events": [_encode_event(event) for event in system.events],
         "discrete": system.discrete,
+        "inputs": [[encode(u), how] for u, how in system.inputs.items()],
     }
     return tree, arrays
 
@@ -320,6 +328,7 @@ def decode_system(
             time=decoder.decode(tree["time"]),
             events=tuple(_decode_event(event, decoder) for event in tree["events"]),
             discrete=bool(tree["discrete"]),
+            inputs={decoder.decode(u): str(how) for u, how in tree["inputs"]},
         )
     except DataError:
         raise

@@ -35,6 +35,9 @@ class System:
             reset by `reset={state: expression}`.
         discrete: Whether the equations give the next state instead of the rate. Maps can be simulated and analyzed
             (`sciml.dynamics`), not fitted.
+        inputs: Symbols whose values over time are given with the data or the call: a list, or symbol -> how they go
+            from sample to sample: "constant" (a sample holds until the next), "linear" (the default), or "cubic" (a
+            spline).
 
     Raises:
         ModelError: Unknown or misspelt symbols, undefined functions nobody says how to learn, states that are not
@@ -58,6 +61,7 @@ class System:
     time: sp.Symbol | None = None
     events: Sequence[Event] = ()
     discrete: bool = False
+    inputs: Mapping[sp.Symbol, str] | Sequence[sp.Symbol] = ()
     report: Any = field(default=None, compare=False, repr=False)
     """Where this System came from, when `discover` made it: the ranked candidates."""
 
@@ -91,11 +95,11 @@ class System:
         return len(next(iter(self.calls(group[0]))).args)
 
     def symbol(self, name: str | sp.Symbol) -> sp.Symbol:
-        """The system's own symbol of that name: a state, an observable, a parameter or time."""
-        known = {str(s): s for s in (*self.states, *self.observed, *self.parameters, self.time)}
+        """The system's own symbol of that name: a state, an observable, a parameter, an input or time."""
+        known = {str(s): s for s in (*self.states, *self.observed, *self.parameters, *self.inputs, self.time)}
         if str(name) not in known:
             raise ModelError(
-                f"`{name}` is neither a state, an observable nor a parameter. The system has {quoted(known)}."
+                f"`{name}` is neither a state, an observable, a parameter nor an input. The system has {quoted(known)}."
                 f"{suggestion(name, known)}"
             )
         return known[str(name)]
@@ -126,16 +130,16 @@ class System:
         replacements: Mapping[Any, sp.Expr | float | Callable[..., sp.Expr]],
         parameters: Mapping[sp.Symbol, Parameter | float] | None = None,
     ) -> System:
-        r"""Replace parameters by expressions and learned functions by closed forms.
+        r"""Replace parameters and inputs by expressions and learned functions by closed forms.
 
         Args:
-            replacements: Parameter -> expression or number; function -> callable of its arguments
+            replacements: Parameter or input -> expression or number; function -> callable of its arguments
                 (`lambda hare, lynx: c * hare * lynx`, or a `sympy.Lambda`). Derivatives of a replaced function
                 are carried out.
             parameters: Declarations of symbols that the replacements bring in.
 
         Returns:
-            A new System without the replaced parameters and functions.
+            A new System without the replaced parameters, inputs and functions.
 
         Example:
             >>> import sympy as sp
@@ -144,8 +148,9 @@ class System:
             >>> System({x: -k * x}, parameters={k: 1.0}).substitute({k: c**2}, parameters={c: 2.0})
             System(x' = -c**2*x)
         """
-        replaceable = (*self.parameters, *self.functions)
-        table = {checks.lookup(k, replaceable, "parameter or learned function"): v for k, v in replacements.items()}
+        replaceable = (*self.parameters, *self.inputs, *self.functions)
+        role = "parameter, input or learned function"
+        table = {checks.lookup(k, replaceable, role): v for k, v in replacements.items()}
         functions = {key: value for key, value in table.items() if key in self.functions}
         symbols = {
             key: checks.expression(value, f"the replacement of `{key}`")
@@ -180,6 +185,7 @@ class System:
             ),
             parameters={k: v for k, v in self.parameters.items() if k not in symbols} | dict(parameters or {}),
             learned={group: net for group, net in self.learned.items() if group[0] not in functions},
+            inputs={u: how for u, how in self.inputs.items() if u not in symbols},
         )
 
     def jacobian(self) -> sp.Matrix:
@@ -199,7 +205,8 @@ class System:
             order: How often to differentiate, a whole number from 0.
 
         Raises:
-            ModelError: The order is no such number, or a symbol or function in the expression is not the system's.
+            ModelError: The order is no such number, a symbol or function in the expression is not the system's, or the rate
+                of change of an input would be needed, which the equations do not tell.
 
         Example:
             >>> x, v = sp.symbols("x v", real=True)
@@ -214,6 +221,12 @@ class System:
         result = checks.expression(expression, where).subs(self.observed)
         checks.check_formula(self, where, result)
         for _ in range(order):
+            given = sorted(map(str, result.free_symbols & set(self.inputs)))
+            if given:
+                raise ModelError(
+                    f"`{result}` depends on the input `{given[0]}`, whose rate of change the equations do not tell. "
+                    f"Give the input as an expression of time first: `system.substitute({{{given[0]}: ...}})`."
+                )
             along = sum(result.diff(x) * rhs for x, rhs in self.equations.items())
             result = result.diff(self.time) + along
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import joblib
 import numpy as np
@@ -118,7 +118,7 @@ def _refit(problem: Problem, vector, factor, expected, levels, seed) -> np.ndarr
             values[:, k] = scattered(problem.likelihoods[column], means[:, k], levels[k], generator)
         values[~np.isfinite(experiment.values)] = np.nan
         frames[experiment.name] = pd.DataFrame(values, index=experiment.times, columns=list(experiment.columns))
-    new = replace(problem, data=frames)
+    new = problem.with_data(frames)
     here, there = problem.loss.coordinates, new.loss.coordinates
     start = there.free(here.values(vector)[0])
     units = np.where(here.transform == 0, here.scale / there.scale, 1.0)  # starts are measured in sizes of the data

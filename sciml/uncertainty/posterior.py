@@ -126,8 +126,7 @@ def scattered(noise, means: np.ndarray, scales: np.ndarray, generator: np.random
 def named_coordinates(problem: Problem) -> dict[str, int]:
     """Place in the vector of every free parameter and initial value, by name."""
     system = problem.system
-    free = [str(x) for x, parameter in system.parameters.items() if not parameter.fixed]
-    names = {name: i for i, name in enumerate(free)}
+    names = {name: i for i, name in enumerate(problem.loss.labels)}
     first = len(problem.loss.coordinates) - len(problem.starts)
     several = len(problem.experiments) > 1
     for k, start in enumerate(problem.starts):
