@@ -1,5 +1,6 @@
 """Inputs and parameters per experiment: declared, simulated, fitted, discovered, saved, and refused with advice."""
 
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
@@ -314,10 +315,19 @@ def test_a_long_table_is_taken_apart_by_a_column():
         (LONG.assign(who=LONG.who.where(LONG.x != 0.4)), "who", "column `who` is empty at time 1.0"),
         (LONG.set_axis([0.0, 1, 1, 0, 1]), "who", "the time `1` stands twice in `a`, with different values. Average"),
         (LONG.assign(x=[1.0, 0.4, 0.4, 2, 1]).set_axis([0.0, 1, 1, 0, 1]), "who", "with the same values. Drop the rep"),
-        (LONG.assign(x=3.0), "who", "column `x` is 3 at all of its 5 times: its noise level cannot be fitted"),
     ],
 )
 def test_long_tables_that_cannot_be_meant_are_refused_with_advice(data, group, message):
     with pytest.raises(DataError, match=message):
         Problem(DECAY, data, group=group)
     Problem(DECAY, LONG, group="who")
+
+
+def test_a_column_of_one_value_warns_where_its_noise_level_is_fitted():
+    constant = LONG.assign(x=3.0)
+    with pytest.warns(UserWarning, match="column `x` is 3 at all of its 5 times: where the model can stay there"):
+        Problem(DECAY, constant, group="who")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Problem(DECAY, constant, {x: Normal(0.1)}, group="who")
+        Problem(DECAY, LONG, group="who")

@@ -27,8 +27,7 @@ def varied(problem: Problem, seed: int) -> Float[np.ndarray, " theta"]:
     coordinates = problem.loss.coordinates
     draw = np.random.default_rng([seed, 1])
     kept = {str(symbol) for symbol in problem.noise_parameters}
-    free = [str(x) for x, p in problem.system.parameters.items() if not p.fixed]
-    moved = [i for i, name in enumerate(free) if name not in kept]
+    moved = [i for i, name in enumerate(problem.loss.labels) if name not in kept]
     starts = len(vector) - len(problem.starts)
     states = problem.system.states
     moved += [starts + k for k, s in enumerate(problem.starts) if states[s.state] in problem.system.initial]

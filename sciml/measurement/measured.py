@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
@@ -271,9 +272,10 @@ def _check_spread(column: str, experiments: tuple[Experiment, ...]) -> None:
     values = np.concatenate([experiment.column(column) for experiment in experiments])
     values = values[np.isfinite(values)]
     if len(values) > 1 and np.ptp(values) == 0.0:
-        raise DataError(
-            f"column `{column}` is {values[0]:g} at all of its {len(values)} times: its noise level cannot be fitted. Give "
-            f"the level, `noise={{{column}: Normal(...)}}`, or leave the column out."
+        warnings.warn(
+            f"column `{column}` is {values[0]:g} at all of its {len(values)} times: where the model can stay there, its "
+            f"fitted noise level falls to zero. Give the level, `noise={{{column}: Normal(...)}}`, or leave the column out.",
+            stacklevel=5,
         )
 
 
