@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,16 @@ class Problem(Measured):
 
     def with_experiments(self, experiments: Sequence[Experiment]) -> Problem:
         """The same problem with other measurements of its columns, such as a part of them; scales are read off anew."""
+        own = self.noise_parameters
+        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
+        return replace(self, system=self.declared, noise=noise, **self._measurements(experiments))
+
+    def with_values(self, values: Sequence[Float[np.ndarray, "time column"]]) -> Problem:
+        """Other measured values of the same experiments, at the same times and with the same inputs."""
+        return replace(self, **self._measurements([replace(e, values=v) for e, v in zip(self.experiments, values)]))
+
+    def _measurements(self, experiments: Sequence[Experiment]) -> dict[str, Any]:
+        """Experiments as the fields of a Problem that they come from."""
         frames = {}
         for experiment in experiments:
             frame = experiment.to_frame()
@@ -104,10 +115,8 @@ class Problem(Measured):
                 factor = pd.Series(experiment.levels[:, experiment.columns.index(column)], index=frame.index)
                 frame[level] = frame[level].fillna(factor) if level in frame else factor
             frames[experiment.name] = frame
-        own = self.noise_parameters
-        noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         inputs = [experiment.signals for experiment in experiments] if self.system.inputs else None
-        return replace(self, system=self.declared, data=frames, noise=noise, inputs=inputs, group=None)
+        return {"data": frames, "inputs": inputs, "group": None}
 
     def with_system(self, system: System) -> Problem:
         """The same measurements and options for other equations, such as a discovered law.
@@ -125,8 +134,3 @@ class Problem(Measured):
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         return replace(self, system=system, noise=noise, penalties=penalties)
-
-    def with_data(self, frames: Mapping[str, pd.DataFrame]) -> Problem:
-        """Other measurements of the same experiments, whose inputs stay."""
-        inputs = [experiment.signals for experiment in self.experiments] if self.system.inputs else None
-        return replace(self, data=frames, inputs=inputs, group=None)

@@ -90,12 +90,12 @@ def bootstrap(laplace: Laplace, samples: int = 100, seed: int = 0, jobs: int = -
     if samples < 2:
         raise ModelError(f"`samples={samples}`: a bootstrap needs at least 2, for intervals a hundred or more.")
     problem, vector = laplace.problem, laplace.vector
-    expected = []
+    expected, levels = [], []
     for e, experiment in enumerate(problem.experiments):
         predictor = Predictor(problem, experiment.times, e)
         means = predictor(vector)
         expected.append(np.stack([means[:, predictor.names.index(c)] for c in problem.columns], 1))
-    levels = list(Predictor(problem, problem.experiments[0].times).scales(vector).values())
+        levels.append(np.array(list(predictor.scales(vector).values())) * experiment.levels)
     seeds = np.random.SeedSequence(seed).spawn(samples)
     work = (joblib.delayed(_refit)(problem, vector, laplace.factor, expected, levels, s) for s in seeds)
     found = joblib.Parallel(n_jobs=jobs)(work)
@@ -103,7 +103,7 @@ def bootstrap(laplace: Laplace, samples: int = 100, seed: int = 0, jobs: int = -
     if len(members) < samples / 2:
         raise SolveError(
             f"{samples - len(members)} of {samples} bootstrap samples could not be fitted: the equations cannot be solved "
-            "near the best fit, or the problem has other valleys. Look at `fit.report()`."
+            "near the best fit, or the problem has other valleys. Fit from several starts, `starts=16`."
         )
     return Ensemble(problem, vector, np.stack(members), samples - len(members))
 
@@ -111,14 +111,14 @@ def bootstrap(laplace: Laplace, samples: int = 100, seed: int = 0, jobs: int = -
 def _refit(problem: Problem, vector, factor, expected, levels, seed) -> np.ndarray | None:
     """The vector fitted to new measurements, in the coordinates of the original problem."""
     generator = np.random.default_rng(seed)
-    frames = {}
-    for experiment, means in zip(problem.experiments, expected):
+    drawn = []
+    for experiment, means, scales in zip(problem.experiments, expected, levels):
         values = np.full_like(experiment.values, np.nan)
         for k, column in enumerate(problem.columns):
-            values[:, k] = scattered(problem.likelihoods[column], means[:, k], levels[k], generator)
+            values[:, k] = scattered(problem.likelihoods[column], means[:, k], scales[:, k], generator)
         values[~np.isfinite(experiment.values)] = np.nan
-        frames[experiment.name] = pd.DataFrame(values, index=experiment.times, columns=list(experiment.columns))
-    new = problem.with_data(frames)
+        drawn.append(values)
+    new = problem.with_values(drawn)
     here, there = problem.loss.coordinates, new.loss.coordinates
     start = there.free(here.values(vector)[0])
     units = np.where(here.transform == 0, here.scale / there.scale, 1.0)  # starts are measured in sizes of the data
