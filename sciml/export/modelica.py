@@ -177,7 +177,7 @@ def modelica(system: System, path: str | Path | None = None, *, name: str | None
         name: Of the model, in place of `Law`; by default the stem of the path.
 
     Returns:
-        The source. In the tests a parser of Modelica reads it and its equations are evaluated; no simulator runs it there.
+        The source. No tool of Modelica has read it here: it is checked by its text alone.
 
     Raises:
         ModelError: Noise, a function that Modelica lacks (erf, asinh, ...), a `Piecewise` that leaves cases open, or a
