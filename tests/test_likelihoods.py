@@ -240,7 +240,7 @@ def test_a_penalty_keeps_a_fit_from_breaking_it():
 
 
 def test_levels_and_penalties_survive_saving(tmp_path):
-    data = COUNTS.assign(y=1.0)
+    data = COUNTS.assign(y=np.linspace(1.0, 2.0, len(COUNTS)))
     model = System({x: -k * x, y: x - y}, parameters={k: 1.0, sigma: Parameter(1.0, bounds=(0, None))})
     noise = {x: Normal(sigma * sd), y: StudentT(freedom=3.0)}
     fit = sciml.fit(

@@ -40,7 +40,7 @@ def import_sbml(path: str | Path) -> System:
         >>> import tempfile, sympy as sp, sciml
         >>> x, k = sp.symbols("x k", real=True)
         >>> with tempfile.NamedTemporaryFile(suffix=".xml") as file:
-        ...     source = sciml.export.sbml(sciml.System({x: -k * x}, parameters={k: 0.5}), file.name)
+        ...     source = sciml.export.sbml(sciml.System({x: -k * x}, {k: 0.5}, initial={x: 1.0}), file.name)
         ...     import_sbml(file.name)
         System(x' = -k*x)
 
