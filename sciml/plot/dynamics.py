@@ -103,8 +103,8 @@ def lyapunov(found: LyapunovSpectrum, path: str | Path | None = None) -> Figure:
     for k, value in enumerate(exponents):
         axes.plot(times, history[:, k], lw=1.2, color=color(k), label=f"{value:.4g}")
     axes.axhline(0.0, color="0.6", lw=0.8)
-    axes.set_xscale("log")
     finish(axes, "averaged over", "exponent")
+    axes.set_xscale("log")
     legend(axes)
     return written(figure, path)
 
