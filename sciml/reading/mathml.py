@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import sympy as sp
 
 from sciml.errors import DataError
-from sciml.symbolic.serialize import Decoder
+from sciml.symbolic.serialize import CONSTANTS, DEPTH, build
 
+LARGEST = 100_000  # nodes of an expression: what calls and rules multiply has no end
+TOO_LARGE = f"with its functions and rules written out it has more than {LARGEST} terms."
 AVOGADRO = 6.02214179e23  # SBML Level 3 Version 1, section 3.4.6
 CIRCULAR = ("SIN", "COS", "TAN", "SEC", "CSC", "COT")
 PLAIN = {
@@ -30,8 +33,8 @@ RELATIONS = {
     "GT": "StrictGreaterThan",
     "GEQ": "GreaterThan",
 }
-CONSTANTS = {"CONSTANT_PI": "pi", "CONSTANT_E": "E", "CONSTANT_TRUE": "true", "CONSTANT_FALSE": "false"}
-Tree = dict[str, Any]
+NUMBERS = {"CONSTANT_PI": "pi", "CONSTANT_E": "E", "CONSTANT_TRUE": "true", "CONSTANT_FALSE": "false"}
+TIME = sp.Symbol("t", real=True)
 
 
 class Reader:
@@ -43,15 +46,16 @@ class Reader:
         functions: Identifier -> libsbml's definition of a function.
     """
 
-    def __init__(self, libsbml: Any, symbols: Callable[[str], Tree], functions: Mapping[str, Any]):
+    def __init__(self, libsbml: Any, symbols: Callable[[str], sp.Expr], functions: Mapping[str, Any]):
         self.symbols, self.functions = symbols, functions
         constants = {name: value for name, value in vars(libsbml).items() if name.startswith("AST_")}
         self.kinds = {value: name[4:] for name, value in constants.items() if isinstance(value, int)}
         # Aliases of one number: the names that are handled here win.
-        for name in (*PLAIN, *RECIPROCAL, *(f"RELATIONAL_{r}" for r in RELATIONS), *CONSTANTS, "NAME", "NAME_TIME"):
+        for name in (*PLAIN, *RECIPROCAL, *(f"RELATIONAL_{r}" for r in RELATIONS), *NUMBERS, "NAME", "NAME_TIME"):
             if hasattr(libsbml, f"AST_{name}"):
                 self.kinds[getattr(libsbml, f"AST_{name}")] = name
-        self.decoder = Decoder()
+        self.steps = 0
+        self.sizes: dict[sp.Basic, tuple[int, int]] = {}
 
     def expression(self, node: Any, where: str) -> sp.Expr:
         """The expression of a tree.
@@ -59,94 +63,118 @@ class Reader:
         Raises:
             DataError: An operator that is not known, or numbers that only serve to harm; the message says where.
         """
+        # A name within the formula may be a rule's: its formula is counted for itself.
+        before, self.steps = self.steps, 0
         try:
-            return self.decoder.decode(self._tree(node, {}, 0))
+            return self._tree(node, {}, 0)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
+        finally:
+            self.steps = before
 
-    def _tree(self, node: Any, local: Mapping[str, Tree], depth: int) -> Tree:
+    def _tree(self, node: Any, local: Mapping[str, sp.Expr], depth: int) -> Any:
         if node is None:
             raise DataError("there is no formula.")
+        self.steps += 1
+        if self.steps > LARGEST:
+            raise DataError(TOO_LARGE)
         if depth > 100:
             raise DataError("a formula calls functions or nests deeper than 100 levels.")
         kind = self.kinds.get(node.getType(), "UNKNOWN")
         arguments = [node.getChild(i) for i in range(node.getNumChildren())]
 
-        def children(chosen=arguments) -> list[Tree]:
+        def children(chosen=arguments) -> list[Any]:
             return [self._tree(child, local, depth + 1) for child in chosen]
 
         match kind:
             case "INTEGER":
-                return _integer(node.getInteger())
+                return sp.Integer(node.getInteger())
             case "REAL" | "REAL_E":
                 return _number(node.getReal())
             case "RATIONAL":
-                return {"rational": [str(node.getNumerator()), str(node.getDenominator())]}
+                if node.getDenominator() == 0:
+                    raise DataError("a fraction has the denominator 0.")
+                return sp.Rational(node.getNumerator(), node.getDenominator())
             case "NAME":
                 name = node.getName()
                 return local[name] if name in local else self.symbols(name)
             case "NAME_TIME":
-                return {"symbol": "t", "assumptions": ["real"]}
+                return TIME
             case "NAME_AVOGADRO":
                 return _number(AVOGADRO)
             case "FUNCTION":
                 return self._call(node.getName(), children(), depth)
             case "MINUS":
                 first, *rest = children()
-                return _node("Add", first, _minus(rest[0])) if rest else _minus(first)
+                return self._node("Add", first, self._minus(rest[0])) if rest else self._minus(first)
             case "DIVIDE":
                 above, below = children()
-                return _node("Mul", above, _node("Pow", below, _integer(-1)))
+                return self._node("Mul", above, self._node("Pow", below, sp.Integer(-1)))
             case "FUNCTION_ROOT":
                 *degree, radicand = children()
-                return _node("Pow", radicand, _node("Pow", degree[0] if degree else _integer(2), _integer(-1)))
+                return self._node(
+                    "Pow", radicand, self._node("Pow", degree[0] if degree else sp.Integer(2), sp.Integer(-1))
+                )
             case "FUNCTION_LOG":
                 *base, argument = children()
-                logarithm = _node("Pow", _node("log", base[0] if base else _integer(10)), _integer(-1))
-                return _node("Mul", _node("log", argument), logarithm)
+                logarithm = self._node("Pow", self._node("log", base[0] if base else sp.Integer(10)), sp.Integer(-1))
+                return self._node("Mul", self._node("log", argument), logarithm)
             case "FUNCTION_PIECEWISE":
                 pairs = list(zip(children(arguments[::2]), children(arguments[1::2])))
                 if len(arguments) % 2:
-                    pairs.append((self._tree(arguments[-1], local, depth + 1), {"constant": "true"}))
-                return _node("Piecewise", *(_node("ExprCondPair", value, condition) for value, condition in pairs))
+                    pairs.append((self._tree(arguments[-1], local, depth + 1), sp.true))
+                return self._node(
+                    "Piecewise", *(self._node("ExprCondPair", value, condition) for value, condition in pairs)
+                )
             case "FUNCTION_REM":
                 a, b = children()
-                return _node("Mod", a, b)
+                return self._node("Mod", a, b)
             case "LOGICAL_XOR":
                 a, b = children()
-                return _node("Or", _node("And", a, _node("Not", b)), _node("And", b, _node("Not", a)))
+                return self._node(
+                    "Or", self._node("And", a, self._node("Not", b)), self._node("And", b, self._node("Not", a))
+                )
             case _ if kind in PLAIN:
-                return _node(PLAIN[kind], *children()) if arguments else _integer(0 if kind == "PLUS" else 1)
+                return self._node(PLAIN[kind], *children()) if arguments else sp.Integer(0 if kind == "PLUS" else 1)
             case _ if kind in RECIPROCAL:
-                return _node(RECIPROCAL[kind], _node("Pow", *children(), _integer(-1)))
-            case _ if kind in CONSTANTS:
-                return {"constant": CONSTANTS[kind]}
+                return self._node(RECIPROCAL[kind], self._node("Pow", *children(), sp.Integer(-1)))
+            case _ if kind in NUMBERS:
+                return CONSTANTS[NUMBERS[kind]]
             case _ if kind.removeprefix("RELATIONAL_") in RELATIONS:
                 name, sides = RELATIONS[kind.removeprefix("RELATIONAL_")], children()
-                pairs = [_node(name, a, b) for a, b in pairwise(sides)]
-                return pairs[0] if len(pairs) == 1 else _node("And", *pairs)
+                pairs = [self._node(name, a, b) for a, b in pairwise(sides)]
+                return pairs[0] if len(pairs) == 1 else self._node("And", *pairs)
         raise DataError(f"`{(node.getName() or kind).lower()}` is not read here (MathML node {kind}).")
 
-    def _call(self, name: str, arguments: list[Tree], depth: int) -> Tree:
+    def _call(self, name: str, arguments: list[Any], depth: int) -> Any:
         definition = self.functions.get(name)
         if definition is None or definition.getNumArguments() != len(arguments):
             raise DataError(f"the function `{name}` is not defined for {len(arguments)} arguments.")
         formals = [definition.getArgument(i).getName() for i in range(len(arguments))]
         return self._tree(definition.getBody(), dict(zip(formals, arguments)), depth + 1)
 
+    def _node(self, name: str, *arguments: Any) -> Any:
+        node = build(name, arguments)
+        size, depth = self._extent(node)
+        if size > LARGEST:
+            raise DataError(TOO_LARGE)
+        if depth > DEPTH:
+            raise DataError(f"with its functions and rules written out it nests deeper than {DEPTH} levels.")
+        return node
 
-def _node(name: str, *arguments: Tree) -> Tree:
-    return {"node": name, "arguments": list(arguments)}
+    def _minus(self, expression: sp.Expr) -> Any:
+        return self._node("Mul", sp.Integer(-1), expression)
+
+    def _extent(self, node: sp.Basic) -> tuple[int, int]:
+        """Number of nodes as written out, and depth; shared parts are looked at once."""
+        if node not in self.sizes:
+            parts = [self._extent(argument) for argument in node.args]
+            self.sizes[node] = 1 + sum(size for size, _ in parts), 1 + max((depth for _, depth in parts), default=0)
+        return self.sizes[node]
 
 
-def _minus(tree: Tree) -> Tree:
-    return _node("Mul", _integer(-1), tree)
-
-
-def _integer(value: int) -> Tree:
-    return {"integer": str(value)}
-
-
-def _number(value: float) -> Tree:
+def _number(value: float) -> sp.Expr:
     """A whole float as an integer: `x^2.0` is a square."""
-    return _integer(int(value)) if value.is_integer() and abs(value) < 2**53 else {"float": repr(value)}
+    if not math.isfinite(value):
+        raise DataError(f"the number `{value}` is not finite.")
+    return sp.Integer(int(value)) if value.is_integer() and abs(value) < 2**53 else sp.Float(value, precision=53)

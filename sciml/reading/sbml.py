@@ -11,12 +11,10 @@ from xml.parsers import expat
 import sympy as sp
 
 from sciml.errors import DataError, ModelError
-from sciml.reading.mathml import Reader, Tree
-from sciml.symbolic.serialize import encode
+from sciml.reading.mathml import TIME, Reader
 from sciml.symbolic.system import System
 
 DEPTH, LARGEST = 300, 50_000_000
-TIME = sp.Symbol("t", real=True)
 
 
 def import_sbml(path: str | Path) -> System:
@@ -106,14 +104,31 @@ class _Model:
         self.compartments = {c.getId(): c for c in model.getListOfCompartments()}
         self.parameters = {p.getId(): p for p in model.getListOfParameters()}
         functions = {f.getId(): f for f in model.getListOfFunctionDefinitions()}
-        self.reader = Reader(libsbml, self._symbol, functions)
+        self.reader = Reader(libsbml, self.value, functions)
         self.local: dict[str, sp.Symbol] = {}
         rules = list(model.getListOfRules())
         self.assigned = {r.getVariable(): r for r in rules if r.isAssignment()}
         self.rated = {r.getVariable(): r for r in rules if r.isRate()}
         self.starts = {a.getSymbol(): a for a in model.getListOfInitialAssignments()}
         self.values: dict[sp.Symbol, float] = {}
+        self.ruled: dict[str, sp.Expr] = {}
         self.busy: list[str] = []
+        self._check_references()
+
+    def _check_references(self) -> None:
+        """Refuse names that name nothing: libsbml reads them without a word."""
+        for species in self.species.values():
+            if species.getCompartment() not in self.compartments:
+                raise DataError(f"the compartment `{species.getCompartment()}` of `{species.getId()}` does not exist.")
+        known = {*self.species, *self.compartments, *self.parameters}
+        for reaction in self.model.getListOfReactions():
+            for reference in (*reaction.getListOfReactants(), *reaction.getListOfProducts()):
+                known.add(reference.getId())
+                if reference.getSpecies() not in self.species:
+                    raise DataError(f"the species `{reference.getSpecies()}` of `{reaction.getId()}` does not exist.")
+        unknown = [name for name in (*self.assigned, *self.rated, *self.starts) if name not in known]
+        if unknown:
+            raise DataError(f"a rule or an initial assignment gives a value to `{unknown[0]}`, which does not exist.")
 
     def _refuse(self, document: Any) -> None:
         model = self.model
@@ -148,9 +163,6 @@ class _Model:
     def is_state(self, name: str) -> bool:
         return name in self.rated or (name in self.changed and name not in self.assigned)
 
-    def _symbol(self, name: str) -> Tree:
-        return encode(self.value(name))
-
     def value(self, name: str) -> sp.Expr:
         """What a formula means by an identifier: a state, a known constant, or what assigns it."""
         if name in self.local:
@@ -162,16 +174,33 @@ class _Model:
             return sp.Symbol(name, real=True)
         rule = self.assigned.get(name) or self.starts.get(name)
         if rule is not None:
-            if name in self.busy:
-                raise DataError(f"`{name}` is assigned in a circle: {' -> '.join([*self.busy, name])}.")
-            self.busy.append(name)
-            value = self.formula(rule.getMath(), f"the assignment of `{name}`")
-            self.busy.pop()
-            # An initial assignment holds at the start only.
-            return value if name in self.assigned else self.at_start(value)
+            if name not in self.ruled:
+                self.ruled[name] = self.assigned_value(name, rule)
+            return self.ruled[name]
+        if name in self.species and not self.in_amounts(name) and self.varies(self.species[name].getCompartment()):
+            # The amount stays, so the concentration follows the volume.
+            return self.start_of_species(name) * self.size_at_start(name) / self.size(name)
         symbol = sp.Symbol(name, real=True)
         self.values[symbol] = self.constant(name)
         return symbol
+
+    def varies(self, name: str) -> bool:
+        return self.is_state(name) or name in self.assigned
+
+    def size(self, species: str) -> sp.Expr:
+        return self.value(self.species[species].getCompartment())
+
+    def assigned_value(self, name: str, rule: Any) -> sp.Expr:
+        if name in self.busy:
+            raise DataError(f"`{name}` is assigned in a circle: {' -> '.join([*self.busy, name])}.")
+        # A rule that a kinetic law names does not know the law's own parameters.
+        self.busy.append(name)
+        local, self.local = self.local, {}
+        value = self.formula(rule.getMath(), f"the assignment of `{name}`")
+        self.busy.pop()
+        self.local = local
+        # An initial assignment holds at the start only.
+        return value if name in self.assigned else self.at_start(value)
 
     def formula(self, math_: Any, where: str) -> sp.Expr:
         return self.reader.expression(math_, where)
@@ -188,7 +217,7 @@ class _Model:
         elif name in self.compartments:
             number, given = self.compartments[name].getSize(), self.compartments[name].isSetSize()
         else:
-            number, given = float(self.start_of_species(name)), True
+            number, given = float(self.start_of_species(name).subs(self.values)), True
         if not given or not math.isfinite(number):
             raise DataError(f"`{name}` has no finite value.")
         return number
@@ -222,7 +251,7 @@ class _Model:
         return species.getHasOnlySubstanceUnits() or compartment.getSpatialDimensionsAsDouble() == 0
 
     def size_at_start(self, name: str) -> sp.Expr:
-        return self.at_start(self.value(self.species[name].getCompartment()))
+        return self.at_start(self.size(name))
 
     def rates(self) -> dict[str, sp.Expr]:
         """Rate of change of each state."""
@@ -259,8 +288,10 @@ class _Model:
     def kinetic_law(self, reaction: Any) -> sp.Expr:
         law = reaction.getKineticLaw()
         own = {}
-        for parameter in (*law.getListOfParameters(), *law.getListOfLocalParameters()):
-            symbol = sp.Symbol(f"{reaction.getId()}_{parameter.getId()}", real=True)
+        # Level 2 has the one list, Level 3 the other; libsbml may show the same parameter in both.
+        both = (*law.getListOfParameters(), *law.getListOfLocalParameters())
+        for parameter in {parameter.getId(): parameter for parameter in both}.values():
+            symbol = sp.Symbol(self.unused(f"{reaction.getId()}_{parameter.getId()}"), real=True)
             if not parameter.isSetValue() or not math.isfinite(parameter.getValue()):
                 raise DataError(
                     f"the local parameter `{parameter.getId()}` of `{reaction.getId()}` has no finite value."
@@ -272,6 +303,13 @@ class _Model:
             return self.formula(law.getMath(), f"the kinetic law of `{reaction.getId()}`")
         finally:
             self.local = {}
+
+    def unused(self, name: str) -> str:
+        """A name for a local parameter that nothing else in the model has."""
+        taken = {*self.species, *self.compartments, *self.parameters, *(symbol.name for symbol in self.values)}
+        while name in taken:
+            name += "_"
+        return name
 
     def stoichiometry(self, reference: Any, reaction: Any) -> sp.Expr:
         name = reference.getId()

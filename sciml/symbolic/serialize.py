@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -108,25 +108,30 @@ class Decoder:
             case {"call": str(name), "arguments": list(arguments)}:
                 return sp.Function(_name(name))(*[self.decode(a, depth + 1) for a in arguments])
             case {"node": str(name), "arguments": list(arguments)} if name in NODES:
-                return self._node(name, [self.decode(a, depth + 1) for a in arguments])
+                return build(name, [self.decode(a, depth + 1) for a in arguments])
         raise DataError(f"the file holds an expression that cannot be read: {str(tree)[:80]!r}.")
 
-    @staticmethod
-    def _node(name: str, arguments: list[Any]) -> Any:
-        _check_cost(name, arguments)
-        try:
-            if name not in STRUCTURE and not all(isinstance(argument, sp.Expr) for argument in arguments):
-                raise TypeError("a scalar expression is needed")
-            # A number before a sum would be multiplied out, and the last digit of what is computed could change.
-            factored = name == "Mul" and len(arguments) == 2 and arguments[0].is_Rational and arguments[1].is_Add
-            node = sp.Mul(*arguments, evaluate=False) if factored else NODES[name](*arguments)
-        except UNREADABLE as error:
-            raise DataError(f"the file holds a `{name}` with arguments that do not fit it.") from error
-        _check_size(node)
-        return node
+
+def build(name: str, arguments: Sequence[Any]) -> Any:
+    """A node of the whitelist with its arguments.
+
+    Raises:
+        DataError: Arguments that do not fit it, or numbers that only serve to harm.
+    """
+    _check_cost(name, arguments)
+    try:
+        if name not in STRUCTURE and not all(isinstance(argument, sp.Expr) for argument in arguments):
+            raise TypeError("a scalar expression is needed")
+        # A number before a sum would be multiplied out, and the last digit of what is computed could change.
+        factored = name == "Mul" and len(arguments) == 2 and arguments[0].is_Rational and arguments[1].is_Add
+        node = sp.Mul(*arguments, evaluate=False) if factored else NODES[name](*arguments)
+    except UNREADABLE as error:
+        raise DataError(f"the file holds a `{name}` with arguments that do not fit it.") from error
+    _check_size(node)
+    return node
 
 
-def _check_cost(name: str, arguments: list[Any]) -> None:
+def _check_cost(name: str, arguments: Sequence[Any]) -> None:
     """Refuse what SymPy would carry out at once and for ever, such as a tower of powers."""
     last = arguments[-1] if arguments else None
     if name in ("Pow", "loggamma") and last is not None and last.is_number and abs(_float(last)) > EXPONENT:
