@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import sympy as sp
 from languages import RUNNERS, difference, eventful, hybrids, reference
 
 import sciml
@@ -95,3 +96,34 @@ def test_every_target_holds_what_the_registry_says(tmp_path):
                 with pytest.raises(ModelError):
                     target.export(system, path)
                 assert not path.exists()
+
+
+CARRY_INPUTS = {"latex", "markdown", "json"}
+
+
+def driven():
+    """A System with an input, and the same with a known function of time in its place."""
+    x, k, drive, t = sp.symbols("x k drive t", real=True)
+    system = System({x: -k * x + drive}, parameters={k: 0.5}, inputs={drive: "linear"}, initial={x: 1.0})
+    return system, system.substitute({drive: sp.sin(t)})
+
+
+@pytest.mark.parametrize("name", sorted(CARRY_INPUTS))
+def test_inputs_are_carried_by_their_names(name):
+    written = sciml.export.targets()[name].export(driven()[0])
+    assert "drive" in written
+    assert "u[0]" not in written
+
+
+@pytest.mark.parametrize("name", sorted(set(sciml.export.targets()) - CARRY_INPUTS))
+def test_inputs_are_refused_by_name_and_the_way_out_works(name, tmp_path):
+    system, known = driven()
+    with pytest.raises(ModelError, match="the System has inputs, `drive`"):
+        sciml.export.targets()[name].export(system, tmp_path / "law.txt")
+    assert list(tmp_path.iterdir()) == []
+    assert sciml.export.targets()[name].export(known)
+
+
+def test_inputs_come_back_from_json():
+    system = driven()[0]
+    assert sciml.import_json(text=sciml.export.json(system)) == system
