@@ -14,8 +14,9 @@ from numba import njit
 from sciml.native import activations, likelihood, transforms
 from sciml.native.explicit import FULL, MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.loss import Column, Coordinates, Loss, Shot
-from sciml.native.model import PREAMBLE, Model
+from sciml.native.model import Model
 from sciml.native.networks import Perceptron, aligned
+from sciml.native.preambles import PREAMBLE
 from sciml.native.solve import evaluate, solve
 from sciml.solvers.methods.dopri5 import DOPRI5
 from sciml.solvers.methods.euler import EULER

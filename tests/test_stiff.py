@@ -15,7 +15,8 @@ from sciml.lowering.native_backend import jacobian_program
 from sciml.lowering.native_model import native_model
 from sciml.lowering.program import lower
 from sciml.native.explicit import MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
-from sciml.native.model import PREAMBLE, Model
+from sciml.native.model import Model
+from sciml.native.preambles import PREAMBLE
 from sciml.native.solve import solve
 from sciml.solvers import Kvaerno5, Rodas5P
 from sciml.solvers.methods.kvaerno5 import KVAERNO5

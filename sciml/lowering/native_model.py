@@ -8,8 +8,9 @@ from dataclasses import replace
 from sciml.lowering.native_backend import Routine
 from sciml.lowering.pack_backend import packed
 from sciml.lowering.program import Program
-from sciml.native.model import PREAMBLE, Model
+from sciml.native.model import Model
 from sciml.native.networks import Perceptron, aligned
+from sciml.native.preambles import PREAMBLE
 
 
 def native_model(

@@ -14,8 +14,9 @@ import sympy as sp
 
 from sciml.lowering.native_backend import NumbaPrinter, Routine
 from sciml.lowering.program import Assign, Call
-from sciml.native.model import PACK_PREAMBLE, Packed
+from sciml.native.model import Packed
 from sciml.native.packed_networks import PackedPerceptron
+from sciml.native.preambles import PACK_PREAMBLE
 
 LARGEST_POWER = 64
 

@@ -1,6 +1,5 @@
 """How numba compiles this package: options, caches named by content, calls through addresses, raw bits."""
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -13,20 +12,14 @@ from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from sciml.native.dependencies import digest
+
 # `contract` (fused multiply-add) gives nearly all the speed of full fastmath and keeps the order of operations,
 # which the range reductions in `activations` rely on.
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 POINTER = types.CPointer(types.float64)
 
 
-def _package_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-DIGEST = _package_digest()
 _loading = RLock()
 
 
@@ -43,15 +36,15 @@ def reordered(function):
 def kernel(function=None, *, parallel: bool = False):
     """Compile a function that Python calls; the machine code is kept between processes.
 
-    numba looks at the kernel's own file to tell whether the stored code is fresh, but kernels contain code from the
-    other files of this package: the stamp is therefore the digest of them all.
+    numba looks at the kernel's own file to tell whether the stored code is fresh, but kernels contain code from other
+    files of this package: the stamp is therefore the digest of all that this file imports.
     """
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
     dispatcher = njit(cache=True, parallel=parallel, **OPTIONS)(function)
     cache_file = getattr(dispatcher._cache, "_cache_file", None)
     if cache_file is not None:
-        cache_file._source_stamp = DIGEST
+        cache_file._source_stamp = digest(Path(function.__code__.co_filename).read_text(encoding="utf-8"))
     return dispatcher
 
 
@@ -72,7 +65,7 @@ def load_source(source: str) -> ModuleType:
     Returns:
         The module; importing the same text again returns the same module.
     """
-    name = "sciml_generated_" + hashlib.sha256((DIGEST + source).encode()).hexdigest()[:24]
+    name = "sciml_generated_" + digest(source)[:24]
     # One thread at a time: a module stands in `sys.modules` before its functions are compiled.
     with _loading:
         return sys.modules[name] if name in sys.modules else _import(name, source)

@@ -10,8 +10,8 @@ a triple that serves as right-hand side, as observables or as initial state:
     weights(tapes, rows, gp)             adds the weight gradient of that many consecutive tape rows to gp
 
 Beside them stand `jacobian_value(t, y, p, u, tape, J)` with J[i, j] = df_i/dy_j for stiff methods, which needs no
-reverse pass, and `prepare(p)`. A generated source starts with `PREAMBLE`, which names the decorators and elementary
-functions, and prefixes its functions by role:
+reverse pass, and `prepare(p)`. A generated source starts with `preambles.PREAMBLE`, which names the
+decorators (`routines`) and elementary functions, and prefixes its functions by role:
 
     @value
     def field_value(t, y, p, u, tape, out):
@@ -27,40 +27,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
 
-from numba import cfunc, types
-
-from sciml.native.compilation import OPTIONS, POINTER, load_source
-
-ROLES = ("field", "observables", "initial", "jacobian")
-
-PREAMBLE = """\
-import math
-from sciml.native.activations import *
-from sciml.native.compilation import at, device
-from sciml.native.model import prepare, value, vjp, weights
-from sciml.native.vectors import add_rows, multiply, update
-"""
-
-PACK_PREAMBLE = """\
-import math
-from sciml.native.activations import *
-from sciml.native.compilation import at, device
-from sciml.native.model import pack_value
-from sciml.native.pack_vectors import multiply_packs
-from sciml.native.packs import load, maximum, minimum, power, select, store
-"""
-
-
-def _c_function(*arguments):
-    options = {key: value for key, value in OPTIONS.items() if key != "nogil"}
-    return cfunc(types.void(*arguments), cache=True, **options)
-
-
-value = _c_function(types.float64, *[POINTER] * 5)
-vjp = _c_function(types.float64, *[POINTER] * 7)
-weights = _c_function(POINTER, types.int64, POINTER)
-prepare = _c_function(POINTER)
-pack_value = _c_function(*[POINTER] * 7)
+from sciml.native.compilation import load_source
+from sciml.native.routines import ROLES
 
 
 @dataclass(frozen=True)
@@ -71,7 +39,7 @@ class Packed:
     holds the scalar parameters.
 
     Args:
-        source: Generated source, from `PACK_PREAMBLE` on.
+        source: Generated source, from `preambles.PACK_PREAMBLE` on.
         tape: Length of a tape row, in packs.
         scalars: Number of scalar parameters.
     """
@@ -91,7 +59,7 @@ class Model:
     """Compiled equations and the sizes of their arrays; only the source and the sizes are pickled.
 
     Args:
-        source: Generated source, from `PREAMBLE` on.
+        source: Generated source, from `preambles.PREAMBLE` on.
         states: Number of states.
         parameters: Length of a gradient `gp`: scalar parameters and weights.
         storage: Length of `p`: parameters and scratch.

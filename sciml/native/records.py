@@ -7,7 +7,7 @@ record array 0.3 µs. The arrays behind the addresses belong to the Python objec
 import numpy as np
 
 from sciml.native.compilation import device, record_at
-from sciml.native.model import ROLES
+from sciml.native.routines import ROLES
 
 _ROUTINES = [f"{role}_{part}" for role in ROLES for part in ("value", "vjp", "weights", "tape", "outputs")]
 _SIZES = ["states", "parameters", "storage", "free", "coordinates", "runs", "rows", "lanes", "capacity", "max_steps"]

@@ -1,0 +1,18 @@
+"""How generated sources begin: what of this package they import, and so depend on (`dependencies`)."""
+
+PREAMBLE = """\
+import math
+from sciml.native.activations import *
+from sciml.native.compilation import at, device
+from sciml.native.routines import prepare, value, vjp, weights
+from sciml.native.vectors import add_rows, multiply, update
+"""
+
+PACK_PREAMBLE = """\
+import math
+from sciml.native.activations import *
+from sciml.native.compilation import at, device
+from sciml.native.routines import pack_value
+from sciml.native.pack_vectors import multiply_packs
+from sciml.native.packs import load, maximum, minimum, power, select, store
+"""

@@ -1,0 +1,86 @@
+"""Machine code is kept as long as nothing changes of which it is made."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sciml.native.dependencies import ROOT, digest, files
+from sciml.native.preambles import PACK_PREAMBLE, PREAMBLE
+
+MODULES = {
+    "sciml/__init__.py": "from sciml.native import far",
+    "sciml/native/__init__.py": "",
+    "sciml/native/near.py": "from sciml.native import middle\n",
+    "sciml/native/middle.py": "import math\n\nfrom sciml.constants import (\n    A,\n    B,\n)\n",
+    "sciml/constants.py": "A, B = 1, 2\n",
+    "sciml/native/far.py": "C = 3\n",
+}
+SOURCE = "from sciml.native.near import f\n"
+
+
+def written(folder: Path, **changes: str) -> Path:
+    """A package of these files, with more text at the end of some."""
+    for name, text in MODULES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + changes.get(path.stem, ""))
+    return folder
+
+
+@pytest.mark.parametrize("changed", ["near", "middle", "constants"])
+def test_code_is_compiled_anew_when_what_it_imports_changes(changed, tmp_path):
+    before, after = written(tmp_path / "a"), written(tmp_path / "b", **{changed: "D = 4\n"})
+    assert digest(SOURCE, before) != digest(SOURCE, after)
+
+
+def test_code_is_kept_when_anything_else_changes(tmp_path):
+    before, after = written(tmp_path / "a"), written(tmp_path / "b", far="D = 4\n")
+    assert digest(SOURCE, before) == digest(SOURCE, after)
+    assert digest(SOURCE + "D = 4\n", before) != digest(SOURCE, before)
+
+
+def test_a_models_code_depends_on_no_stepper():
+    names = {path.stem for path in files(PREAMBLE)}
+    assert names == {"activations", "compilation", "dependencies", "routines", "vectors"}
+    assert {path.stem for path in files(PACK_PREAMBLE)} - names == {"pack_vectors", "packs"}
+
+
+@pytest.mark.parametrize("name", ["solve", "loss_kernels", "linearize", "scoring"])
+def test_a_kernel_depends_on_every_file_whose_functions_it_calls(name):
+    module = importlib.import_module(f"sciml.native.{name}")
+    known = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files(SOURCES[name])}
+    waiting, used = [module], set()
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            home = getattr(value, "__module__", None)
+            if isinstance(home, str) and home.startswith("sciml.native.") and home not in used:
+                used.add(home)
+                waiting.append(sys.modules[home])
+    assert len(used) > 10
+    assert used - {module.__name__} <= known
+    assert "sciml.solvers.control" in known
+
+
+SOURCES = {path.stem: path.read_text() for path in (ROOT / "sciml" / "native").glob("*.py")}
+
+TWICE = """
+from sciml.native.compilation import load_source
+from sciml.native.preambles import PREAMBLE
+source = PREAMBLE + "@value\\ndef field_value(t, y, p, u, tape, out):\\n    out[0] = -p[0] * y[0]\\n"
+assert load_source(source) is load_source(source)
+hits = load_source(source).field_value.cache_hits
+print(hits)
+"""
+
+
+def test_a_second_process_finds_the_code_of_a_model(tmp_path):
+    def run() -> str:
+        environment = {"SCIML_CACHE": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        return subprocess.run(
+            [sys.executable, "-c", TWICE], env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    assert [run(), run()] == ["0", "1"]
