@@ -5,13 +5,15 @@ from sciml.discovery import SparseRegression, discover
 from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.event import Event
+from sciml.fitting.checkpoint import Checkpoint
 from sciml.fitting.collocation import Collocation
-from sciml.fitting.fit import Fit, fit
+from sciml.fitting.fit import fit
 from sciml.fitting.holdout import Holdout
 from sciml.fitting.least_squares import LevenbergMarquardt
 from sciml.fitting.loading import load
 from sciml.fitting.objectives import GrowingWindow, MultipleShooting, SingleShooting
 from sciml.fitting.optimizers import LBFGS, Adam
+from sciml.fitting.result import Fit
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement import waves
 from sciml.measurement.problem import Problem
@@ -61,6 +63,7 @@ __all__ = [
     "Bands",
     "Bosh3",
     "Chains",
+    "Checkpoint",
     "Checkpointed",
     "Collocation",
     "DataError",

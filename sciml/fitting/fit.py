@@ -1,301 +1,30 @@
-"""Fit a problem, and what a fit knows."""
+"""Fit a problem: from a start, from many, with held-out measurements, across crashes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from sciml.errors import ModelError, SolveError, quoted, suggestion
+from sciml.errors import ModelError, SolveError
+from sciml.fitting.checkpoint import Checkpoint, Journal, identity_of
 from sciml.fitting.holdout import Holdout
-from sciml.fitting.monitor import Monitor, Record, Validation
+from sciml.fitting.monitor import Log, Monitor, Validation
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
-from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam
-from sciml.fitting.saving import FIT_FIELDS, save
+from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam, Outcome
+from sciml.fitting.result import Fit
 from sciml.fitting.starts import in_parallel, varied
-from sciml.lowering.vector_field import VectorField, compile, trained_system
-from sciml.measurement.likelihood import likelihood_of
+from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
-from sciml.measurement.prediction import load, number_of, output_times, predict
 from sciml.measurement.problem import Problem
-from sciml.simulation import Simulation
-from sciml.symbolic.system import System
-from sciml.uncertainty.chains import Chains, sample
-from sciml.uncertainty.curvature import AbstractCurvature
-from sciml.uncertainty.ensemble import Ensemble, bootstrap
-from sciml.uncertainty.laplace import Laplace, laplace
-from sciml.uncertainty.profile import Profile, profile
 
-
-@dataclass(frozen=True)
-class Fit:
-    """A problem with the best vector found.
-
-    Attributes:
-        problem: What was fitted.
-        vector: Free coordinates of everything unknown, as `problem.value_and_gradient` takes them.
-        converged: Whether the last stage stopped because nothing more was to be gained.
-        message: Why it stopped.
-        history: One record per iteration: stage, step, loss, gradient norm.
-        notes: What happened on the way that a user should know.
-        evaluations: How often the loss and its gradient were computed.
-        seconds: Wall time.
-        seed: Of the random weights and of the start.
-        starts: With many starts, all fits that succeeded, best first.
-        held_out: Under validation, mean log-density of a held-out value (without priors), otherwise None.
-    """
-
-    problem: Problem
-    vector: Float[np.ndarray, " theta"]
-    converged: bool
-    message: str
-    history: tuple[Record, ...] = ()
-    notes: tuple[str, ...] = ()
-    evaluations: int = 0
-    seconds: float = 0.0
-    seed: int = 0
-    starts: tuple[Fit, ...] = field(default=(), repr=False)
-    held_out: float | None = None
-
-    @property
-    def backend(self) -> str:
-        """What computed the loss: "native", or "torch" and why it was not native."""
-        return self.problem.engine
-
-    @cached_property
-    def loss(self) -> float:
-        """Negative log-posterior at the vector."""
-        return self.problem.value_and_gradient(self.vector)[0]
-
-    @cached_property
-    def log_likelihood(self) -> float:
-        """Logarithm of the density of the measurements, without priors."""
-        return self.problem.loss.log_likelihood(self.vector)
-
-    @property
-    def estimates(self) -> dict[str, float]:
-        """Fitted value of every free parameter, noise levels included; `k[A]` is that of experiment `A` alone."""
-        values, _ = self.problem.loss.coordinates.values(self.vector)
-        return {name: float(value) for name, value in zip(self.problem.loss.labels, values)}
-
-    @cached_property
-    def parameters(self) -> pd.DataFrame:
-        """Value of every parameter in every experiment, fixed ones included; rows are experiments."""
-        names = [experiment.name for experiment in self.problem.experiments]
-        values, _, _ = self.problem.loss.physical(self.vector)
-        columns = [str(x) for x in self.problem.system.parameters]
-        return pd.DataFrame(np.tile(values, (len(names) // len(values), 1)), index=names, columns=columns)
-
-    @cached_property
-    def field(self) -> VectorField:
-        """The right-hand side with fitted parameters and weights, as a torch module.
-
-        Parameters that differ between experiments have the values of the first one.
-        """
-        return load(compile(self.problem.system), self.problem, self.vector)
-
-    @cached_property
-    def initial(self) -> pd.DataFrame:
-        """Initial state of every experiment, given or fitted; rows are experiments, columns states."""
-        rows = self.problem.loss.initial_states(self.vector)
-        return pd.DataFrame(
-            rows,
-            index=[experiment.name for experiment in self.problem.experiments],
-            columns=[str(x) for x in self.problem.system.states],
-        )
-
-    @cached_property
-    def system(self) -> System:
-        """The System with estimates filled in: parameters, weights, and (of a single experiment) initial values.
-
-        Noise levels that the problem added for itself are left out.
-
-        Raises:
-            ModelError: Parameters differ between experiments, so that there is no one System; see `system_of`.
-        """
-        if self.problem.individual:
-            names = [list(self.problem.system.parameters)[i] for i in self.problem.individual]
-            first = self.problem.experiments[0].name
-            raise ModelError(f'{quoted(names)} differs between experiments. Say which: `fit.system_of("{first}")`.')
-        return self.system_of(0) if len(self.problem.experiments) == 1 else self._filled(0)
-
-    def system_of(self, experiment: int | str) -> System:
-        """The System of one experiment, its parameters and initial values filled in.
-
-        Args:
-            experiment: Its number, or its name.
-        """
-        number = number_of(self.problem, experiment)
-        system = self._filled(number)
-        start = self.initial.iloc[number]
-        return system.with_initial({x: float(start[str(x)]) for x in system.states})
-
-    def _filled(self, number: int) -> System:
-        values = self.parameters.iloc[number]
-        system = trained_system(self.field).with_parameters({x: float(values[x]) for x in values.index})
-        own = self.problem.noise_parameters
-        kept = {x: replace(p, per_experiment=False) for x, p in system.parameters.items() if x not in own}
-        return replace(system, parameters=kept)
-
-    def simulate(self, ts: Sequence[float] | None = None, experiment: int | str = 0) -> Simulation:
-        """The fitted model's trajectory.
-
-        Args:
-            ts: Output times, the first being the experiment's first; by default its measured times.
-            experiment: Which experiment's initial values, parameters and inputs to take: its number, or its name.
-
-        Raises:
-            DataError: The times start elsewhere, the inputs end before them, or there is no such experiment.
-        """
-        number = number_of(self.problem, experiment)
-        times = output_times(self.problem, ts, number)
-        return predict(self.field, self.problem, self.vector, times, number)
-
-    @torch.no_grad()
-    def rates(
-        self, times: Float[np.ndarray, " time"], states: Float[np.ndarray, "time state"], experiment: int = 0
-    ) -> np.ndarray:
-        """The fitted right-hand side of an experiment at given times and states, (time, state)."""
-        signals = self.problem.experiments[experiment].signals
-        u = None if signals is None else torch.as_tensor(signals(times))
-        p = torch.tensor(self.parameters.iloc[experiment].to_numpy())
-        return self.field(torch.as_tensor(times)[:, None], torch.as_tensor(states), p, u).numpy()
-
-    def learned_values(self, function: Any, arguments: Float[np.ndarray, "point argument"]) -> np.ndarray:
-        """A learned function at given arguments, with its factor and scales.
-
-        Args:
-            function: The undefined function, or its name.
-            arguments: One row per point, one column per argument.
-        """
-        for group in self.problem.system.learned:
-            names = [f.__name__ for f in group]
-            if str(function) in names:
-                points = np.asarray(arguments, dtype=float)
-                if points.ndim < 2 or points.shape[-1] != self.problem.system.arity(group):
-                    raise ModelError(
-                        f"the arguments of `{function}` have shape {points.shape}; needed is a row for each point and "
-                        f"a column for each argument: (points, {self.problem.system.arity(group)})."
-                    )
-                with torch.no_grad():
-                    values = self.field.learned_values(group, torch.tensor(points))
-                return values[..., names.index(str(function))].numpy()
-        known = [f.__name__ for f in self.problem.system.functions]
-        raise ModelError(
-            f"`{function}` is not a learned function. There are {quoted(known)}.{suggestion(function, known)}"
-        )
-
-    def predicted(
-        self, ts: Sequence[float] | None = None, experiment: int | str = 0
-    ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The model's value of every measured column over time, and the scale of the noise around it.
-
-        Where a column of the data multiplies the noise level, that is done at the measured times, `ts=None`; elsewhere
-        the scale is the level before it is multiplied.
-        """
-        number = number_of(self.problem, experiment)
-        simulation, measured = self.simulate(ts, number), self.problem.experiments[number]
-        means, scales = self.problem.loss.measure(self.vector, simulation.times, simulation.states, number)
-        scales = scales * measured.levels if ts is None else scales
-        index = pd.Index(simulation.times, name=str(self.problem.system.time))
-        columns = list(measured.columns)
-        return pd.DataFrame(means, index=index, columns=columns), pd.DataFrame(scales, index=index, columns=columns)
-
-    def residuals(self, experiment: int | str = 0) -> pd.DataFrame:
-        """Measured minus modeled, of logarithms where the noise is log-normal; NaN where nothing was measured."""
-        measured = self.problem.experiments[number_of(self.problem, experiment)]
-        means, _ = self.predicted(experiment=experiment)
-        return pd.DataFrame(
-            {name: self._likelihood(name).residuals(measured.column(name), means[name].to_numpy()) for name in means},
-            index=means.index,
-        )
-
-    def normalized_residuals(self, experiment: int | str = 0, seed: int = 0) -> pd.DataFrame:
-        """Residuals that are standard normal if the model is right, whatever the noise; NaN where nothing was measured.
-
-        Args:
-            experiment: Which.
-            seed: Of the draws that counts need, see `AbstractLikelihood.quantile_residuals`.
-        """
-        measured = self.problem.experiments[number_of(self.problem, experiment)]
-        means, scales = self.predicted(experiment=experiment)
-        draw = np.random.default_rng(seed)
-        columns = {
-            name: self._likelihood(name).quantile_residuals(
-                measured.column(name), means[name].to_numpy(), scales[name].to_numpy(), draw
-            )
-            for name in means
-        }
-        return pd.DataFrame(columns, index=means.index)
-
-    def _likelihood(self, column: str):
-        return likelihood_of(self.problem.likelihoods[column])
-
-    @property
-    def rmse(self) -> float:
-        """Root mean square of all residuals (of logarithms where the noise is log-normal)."""
-        parts = [self.residuals(e).to_numpy().ravel() for e in range(len(self.problem.experiments))]
-        return float(np.sqrt(np.nanmean(np.concatenate(parts) ** 2)))
-
-    def laplace(self, curvature: AbstractCurvature | None = None) -> Laplace:
-        """The posterior as a Gaussian around the fit: intervals, bands, and what the data leave open.
-
-        Args:
-            curvature: `ExactHessian()`, or `GaussNewton()`.
-        """
-        return self._laplace if curvature is None else laplace(self.problem, self.vector, curvature)
-
-    @cached_property
-    def _laplace(self) -> Laplace:
-        return laplace(self.problem, self.vector)
-
-    def profile(self, name: Any, level: float = 0.9) -> Profile:
-        """Interval of one parameter or initial value from its likelihood, the rest fitted anew along it.
-
-        Args:
-            name: As in `fit.laplace().intervals()`.
-            level: Probability.
-        """
-        return profile(self._laplace, str(name), level)
-
-    def bootstrap(self, samples: int = 100, *, seed: int = 0, jobs: int = -1) -> Ensemble:
-        """Fits to new noise around this one.
-
-        Args:
-            samples: How many.
-            seed: Of the noise.
-            jobs: Processes, as joblib counts them.
-        """
-        return bootstrap(self._laplace, samples, seed, jobs)
-
-    def sample(self, draws: int = 1000, *, tune: int = 500, chains: int = 4, seed: int = 0) -> Chains:
-        """Draws from the posterior of a law without networks, by the no-U-turn sampler; needs nutpie.
-
-        Args:
-            draws, tune: Per chain, kept and for adaptation.
-            chains: How many.
-            seed: Of all of them.
-        """
-        return sample(self._laplace, draws, tune, chains, seed)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the fit to one file, safe to share; see `sciml.load`."""
-        summary = {name: getattr(self, name) for name in FIT_FIELDS}
-        return save(path, self.problem, self.vector, summary, self.notes, self.history)
-
-    def __repr__(self) -> str:
-        values = ", ".join(f"{name} = {value:.6g}" for name, value in self.estimates.items())
-        state = "converged" if self.converged else f"not converged: {self.message}"
-        return f"Fit({values}; loss = {self.loss:.6g}; {state})"
+INTERRUPTED = "interrupted; this is the best so far"
 
 
 def fit(
@@ -306,6 +35,8 @@ def fit(
     seed: int = 0,
     starts: int = 1,
     validate: Holdout | None = None,
+    checkpoint: Checkpoint | None = None,
+    log: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
     r"""Find the vector that minimizes a problem's negative log-posterior.
@@ -323,13 +54,16 @@ def fit(
             bounds) with the seeds `seed + 1`, …, on all cores, or where `joblib.parallel_config(...)` says. The best is
             returned, by validation if there is one, else by loss; `fit.starts` holds all.
         validate: Measurements to hold out: stages stop early by them, and the vector that describes them best is kept.
-        progress: Show a progress bar where standard error is a terminal.
+        checkpoint: Where to write down now and then how far the fit is; the same call goes on from there after a crash.
+        log: File to which lines on stages, iterations and notes are added.
+        progress: Show a progress bar where standard error is a terminal: loss, gradient norm, time left.
 
     Returns:
         Estimates, history and the fitted System. `fit.converged` tells whether the last stage finished.
 
     Raises:
         SolveError: The equations could not be solved at any vector that was tried, from any start.
+        DataError: The checkpoint is of another fit.
 
     Example:
         >>> import numpy as np, pandas as pd, sympy as sp
@@ -347,19 +81,28 @@ def fit(
         raise ModelError(f"`starts={starts!r}` must be a whole number from 1.")
     if validate is not None and not isinstance(validate, Holdout):
         raise ModelError(f"`validate={validate!r}`: say what to hold out, such as `Holdout(after=1913)`.")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise ModelError(
+            f"`checkpoint={checkpoint!r}`: say where and how often, such as `Checkpoint('fit.checkpoint', every=60)`."
+        )
     if optimizers is None:
         optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
-    run = partial(_fit_once, problem, objective, optimizers, validate)
+    run = _Run(problem, objective, tuple(optimizers), validate, checkpoint, None if log is None else Path(log))
     if starts == 1:
-        return run(seed, False, progress)
-    outcomes = in_parallel(partial(_attempt, run, seed), range(seed, seed + starts))
-    return _best(outcomes, starts)
+        return run.once(seed, progress=progress)
+    seeds = range(seed, seed + starts)
+    many = replace(run, many=True)
+    found = _best(in_parallel(partial(_attempt, many, seed), seeds), starts)
+    if checkpoint is not None and all(each.message != INTERRUPTED for each in found.starts):
+        for each in seeds:
+            Path(checkpoint.of_start(each).path).unlink(missing_ok=True)
+    return found
 
 
-def _attempt(run: Callable[[int, bool, bool], Fit], first: int, seed: int) -> Fit | str:
+def _attempt(run: _Run, first: int, seed: int) -> Fit | str:
     """One of many starts: a fit without what can be computed anew, or why it failed."""
     try:
-        found = run(seed, seed != first, False)
+        found = run.once(seed, vary=seed != first)
     except (SolveError, ArithmeticError, np.linalg.LinAlgError) as error:
         return str(error)
     # A fresh problem travels light: compiled code is found in the cache again.
@@ -381,60 +124,86 @@ def _best(outcomes: Sequence[Fit | str], starts: int) -> Fit:
     return replace(fits[0], notes=notes, starts=tuple(fits))
 
 
-def _fit_once(
-    problem: Problem,
-    objective: AbstractObjective,
-    optimizers: Sequence[AbstractOptimizer],
-    validate: Holdout | None,
-    seed: int,
-    vary: bool,
-    progress: bool,
-) -> Fit:
-    started = time.perf_counter()
-    held = None
-    if validate is not None:
-        problem, held = validate.split(problem)
-    problem = problem.with_weights(seed)
-    begin = varied(problem, seed) if vary else problem.initial(seed)
-    scorer = None if held is None else Loss(problem, experiments=held, penalized=False)
-    values = sum(experiment.observations for experiment in held or ())
-    validation = None
-    if scorer is not None and validate is not None:
-        validation = Validation(lambda vector: -scorer.log_likelihood(vector), validate.patience)
-    # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy cores.
-    with Monitor(show=progress, validation=validation) as monitor, threadpool_limits(1):
+@dataclass(frozen=True)
+class _Run:
+    """The choices of a call, for one start after another."""
+
+    problem: Problem
+    objective: AbstractObjective
+    optimizers: tuple[AbstractOptimizer, ...]
+    validate: Holdout | None
+    checkpoint: Checkpoint | None
+    log: Path | None
+    many: bool = False
+
+    def once(self, seed: int, vary: bool = False, progress: bool = False) -> Fit:
+        """Fit from one start: the declared values, or random ones; always from random weights."""
+        problem, held = (self.problem, None) if self.validate is None else self.validate.split(self.problem)
+        problem = problem.with_weights(seed)
+        begin = varied(problem, seed) if vary else problem.initial(seed)
+        scorer, validation = self._validation(problem, held)
+        journal = self._journal(problem, seed, vary)
+        log = None if self.log is None else Log(self.log, f"start {seed}: " if self.many else "")
+        # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy
+        # cores.
+        with Monitor(show=progress, validation=validation, journal=journal, log=log) as monitor, threadpool_limits(1):
+            outcome = self._minimize(problem, monitor, begin)
+        vector = outcome.vector if validation is None or validation.best is None else validation.best
+        values = sum(experiment.observations for experiment in held or ())
+        result = Fit(
+            problem=problem,
+            vector=vector,
+            converged=outcome.converged,
+            message=outcome.message,
+            history=tuple(monitor.history),
+            notes=tuple(monitor.notes),
+            evaluations=monitor.evaluations,
+            seconds=journal.seconds,
+            seed=seed,
+            held_out=None if scorer is None else scorer.log_likelihood(vector) / values,
+        )
+        if not np.isfinite(result.loss):
+            raise SolveError(
+                "the equations could not be solved at any vector that was tried, the start included. Try other starting "
+                "values, `MultipleShooting(intervals=...)`, or a larger `max_steps`. To see where it fails: "
+                "`sciml.simulate(problem.system, ts, initial=...)`."
+            )
+        if not self.many and outcome.message != INTERRUPTED:
+            journal.remove()
+        return result
+
+    def _minimize(self, problem: Problem, monitor: Monitor, begin: Float[np.ndarray, " theta"]) -> Outcome:
         try:
             if problem.engine == "native":
                 monitor.stage("compiling", 1)
                 problem.loss.prepare()
-            outcome = objective.minimize(problem, optimizers, monitor, begin)
-            vector, converged, message = outcome.vector, outcome.converged, outcome.message
+            return self.objective.minimize(problem, self.optimizers, monitor, begin)
         except KeyboardInterrupt:
             vector = begin if monitor.best is None else monitor.best
             if not np.isfinite(problem.value_and_gradient(vector)[0]):
                 vector = begin
-            converged, message = False, "interrupted; this is the best so far"
-    if validation is not None and validation.best is not None:
-        vector = validation.best
-    result = Fit(
-        problem=problem,
-        vector=vector,
-        converged=converged,
-        message=message,
-        history=tuple(monitor.history),
-        notes=tuple(monitor.notes),
-        evaluations=monitor.evaluations,
-        seconds=time.perf_counter() - started,
-        seed=seed,
-        held_out=None if scorer is None else scorer.log_likelihood(vector) / values,
-    )
-    if not np.isfinite(result.loss):
-        raise SolveError(
-            "the equations could not be solved at any vector that was tried, the start included. Try other starting "
-            "values, `MultipleShooting(intervals=...)`, or a larger `max_steps`. To see where it fails: "
-            "`sciml.simulate(problem.system, ts, initial=...)`."
-        )
-    return result
+            if self.checkpoint is not None:
+                monitor.journal.write()
+            return Outcome(vector, False, INTERRUPTED)
+        finally:
+            if monitor.journal.diverged:
+                monitor.note(
+                    "the checkpoint was written by other libraries or on another machine: its last part was redone."
+                )
+
+    def _validation(
+        self, problem: Problem, held: tuple[Experiment, ...] | None
+    ) -> tuple[Loss | None, Validation | None]:
+        if held is None or self.validate is None:
+            return None, None
+        scorer = Loss(problem, experiments=held, penalized=False)
+        return scorer, Validation(lambda vector: -scorer.log_likelihood(vector), self.validate.patience)
+
+    def _journal(self, problem: Problem, seed: int, vary: bool) -> Journal:
+        if self.checkpoint is None:
+            return Journal()
+        here = self.checkpoint.of_start(seed) if self.many else self.checkpoint
+        return Journal.at(here, identity_of(problem, [self.objective, self.optimizers, self.validate, seed, vary]))
 
 
 def _check(problem: Any, objective: Any, optimizers: Any) -> None:

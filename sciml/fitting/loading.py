@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from sciml import solvers
 from sciml.errors import DataError, quoted
-from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Record
+from sciml.fitting.result import Fit
 from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem

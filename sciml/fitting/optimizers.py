@@ -92,16 +92,21 @@ class Adam(AbstractOptimizer):
     def minimize(self, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor) -> Outcome:
         beta1, beta2 = self.decay_rates
         first, second = np.zeros_like(vector), np.zeros_like(vector)
-        best, best_value = vector, np.inf
-        trial, previous, shrink, failures = vector, vector, 1.0, 0
-        for step in range(1, self.steps + 1):
-            value, gradient = function(trial)
-            monitor.step(value, gradient, trial)
+        best, trial, previous = vector, vector, vector
+        best_value, shrink, failures, done = np.inf, 1.0, 0, 0
+        known = monitor.resumed()
+        if known:
+            first, second, best, trial, previous = (known[n] for n in ("first", "second", "best", "trial", "previous"))
+            best_value, shrink = known["best_value"].item(), known["shrink"].item()
+            failures, done = int(known["failures"].item()), int(known["done"].item())
+        for step in range(done + 1, self.steps + 1):
+            here = trial
+            value, gradient = function(here)
             if np.isfinite(value):
                 failures = 0
                 if value < best_value:
-                    best, best_value = trial, value
-                previous = trial
+                    best, best_value = here, value
+                previous = here
                 first = beta1 * first + (1 - beta1) * gradient
                 second = beta2 * second + (1 - beta2) * gradient**2
             else:
@@ -116,6 +121,9 @@ class Adam(AbstractOptimizer):
             corrected = first / (1 - beta1**step)
             spread = np.sqrt(second / (1 - beta2**step)) + 1e-8
             trial = previous - self.rate * self.schedule(step / self.steps) * shrink * corrected / spread
+            state = {"first": first, "second": second, "best": best, "trial": trial, "previous": previous}
+            state |= {"best_value": best_value, "shrink": shrink, "failures": failures, "done": step}
+            monitor.step(value, gradient, here, lambda state=state: state)
         value, gradient = function(trial)
         return Outcome(trial if value < best_value else best, False, f"all {self.steps} steps used")
 
@@ -170,16 +178,24 @@ class LBFGS(AbstractOptimizer):
 def run_stage(
     name: str, optimizer: AbstractOptimizer, function: Target, vector: Float[np.ndarray, " n"], monitor: Monitor
 ) -> Outcome:
-    """Run an optimizer as a stage of that name; under validation it may end early, at the vector that scored best."""
+    """Run an optimizer as a stage of that name, unless an earlier run has finished it.
+
+    Under validation it may end early, at the vector that scored best.
+    """
+    known = monitor.skipped()
+    if known is not None:
+        return Outcome(known.vector, known.converged, known.message)
     monitor.stage(name, optimizer.steps)
     try:
-        return optimizer.minimize(function, vector, monitor)
+        outcome = optimizer.minimize(function, vector, monitor)
     except StageStopped:
         validation = monitor.validation
         assert validation is not None, "only a validation stops a stage"
         assert validation.stage_best is not None, "only a validation stops a stage"
         text = f"held-out measurements were described no better for {validation.patience} iterations"
-        return Outcome(validation.stage_best, True, text)
+        outcome = Outcome(validation.stage_best, True, text)
+    monitor.finish(outcome.vector, outcome.converged, outcome.message)
+    return outcome
 
 
 def check_steps(optimizer: AbstractOptimizer) -> None:

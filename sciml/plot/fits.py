@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sciml.fitting.fit import Fit
+from sciml.fitting.result import Fit
 from sciml.plot.style import color, figure_of, finish, legend, written
 from sciml.uncertainty.posterior import AbstractPosterior
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sciml.discovery.report import rounded
 from sciml.errors import ModelError
-from sciml.fitting.fit import Fit
+from sciml.fitting.result import Fit
 from sciml.plot.fits import trajectory
 from sciml.plot.style import color, figure_of, finish, legend, written
 
