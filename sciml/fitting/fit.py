@@ -139,7 +139,6 @@ class _Run:
     def once(self, seed: int, vary: bool = False, progress: bool = False) -> Fit:
         """Fit from one start: the declared values, or random ones; always from random weights."""
         problem, held = (self.problem, None) if self.validate is None else self.validate.split(self.problem)
-        problem = problem.with_weights(seed)
         begin = varied(problem, seed) if vary else problem.initial(seed)
         scorer, validation = self._validation(problem, held)
         journal = self._journal(problem, seed, vary)

@@ -65,12 +65,12 @@ class Coordinates:
         return cls._from_rows(rows)
 
     @classmethod
-    def of_weights(cls, center: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"]) -> Coordinates:
-        """Unbounded coordinates with a Gaussian prior: weights of a network, and what decay pulls them to."""
+    def of_weights(cls, precision: Float[np.ndarray, " n"]) -> Coordinates:
+        """Unbounded coordinates with a Gaussian prior around zero: weights of a network."""
         kind = np.where(precision > 0, Prior.VALUE, Prior.NONE)
         zero, one = np.zeros(len(precision)), np.ones(len(precision))
         gaussian = np.full(len(precision), np.inf)
-        return cls(np.full(len(precision), Transform.SCALED), zero, zero, one, kind, center, precision, gaussian)
+        return cls(np.full(len(precision), Transform.SCALED), zero, zero, one, kind, zero, precision, gaussian)
 
     @classmethod
     def _from_rows(cls, rows: list[tuple]) -> Coordinates:

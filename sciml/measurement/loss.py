@@ -67,7 +67,7 @@ class Loss:
         self._free = np.array(shared + [i for i in individual for _ in range(count)], int)
         self._shared = np.array(shared, int)
         networks = list(zip(system.learned.values(), self.field.networks))
-        weights = [Coordinates.of_weights(weights_of(network), self._decay(mlp, network)) for mlp, network in networks]
+        weights = [Coordinates.of_weights(self._decay(mlp, network)) for mlp, network in networks]
         first = {shot.experiment: k for k, shot in enumerate(self.shots) if shot.first}
         inner = [k for k, shot in enumerate(self.shots) if not shot.first]
         states = len(system.states)

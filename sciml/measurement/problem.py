@@ -12,11 +12,9 @@ import pandas as pd
 from jaxtyping import Float
 from sympy.core.function import AppliedUndef
 
-from sciml.lowering.networks import build_network, weights_of
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
 from sciml.measurement.measured import Measured
-from sciml.symbolic.declarations import MLP
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 
@@ -85,16 +83,6 @@ class Problem(Measured):
     def value_and_gradient(self, vector: Float[np.ndarray, " theta"]) -> tuple[float, Float[np.ndarray, " theta"]]:
         """Negative log-posterior and its gradient; `inf` and zeros where the equations cannot be solved."""
         return self.loss.value_and_gradient(vector)
-
-    def with_weights(self, seed: int = 0) -> Problem:
-        """The same with the random weights of untrained networks drawn: where they start, and what decay pulls them to."""
-        system = self.system
-        drawn = {
-            group: replace(mlp, weights=weights_of(build_network(mlp, system.arity(group), len(group), seed + k)))
-            for k, (group, mlp) in enumerate(system.learned.items())
-            if isinstance(mlp, MLP) and mlp.weights is None
-        }
-        return self._replaced(system.with_learned(drawn), self.penalties) if drawn else self
 
     def with_experiments(self, experiments: Sequence[Experiment]) -> Problem:
         """The same problem with other measurements of its columns, such as a part of them; scales are read off anew."""

@@ -91,8 +91,8 @@ class MLP:
         activation: One of tanh, sin, cos, softplus, silu, gelu, relu, sigmoid, rbf (exp(-x²)), identity.
         factors: One argument symbol of the function per output (None for no factor): `factors=(hare, lynx)` learns
             rates per capita, so that a population that is zero stays zero.
-        decay: Prior precision of the weights (not the biases): adds decay/2 · Σ (w − w₀)² to the negative
-            log-likelihood, where w₀ are the weights that a fit starts from. 0 turns it off.
+        decay: Prior precision of the weights (not the biases): adds decay/2 · Σ w² to the negative log-likelihood. 0
+            turns it off.
         input_scale: Typical sizes of the arguments. None: taken from the data by `Problem`, otherwise 1.
         output_scale: Typical sizes of the functions. None: taken from the data by `Problem`, otherwise 1.
         weights: All weights and biases as one flat vector in torch's order (per layer the weight matrix by rows,
