@@ -1,7 +1,19 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
 
 from sciml import datasets, dynamics, export, models, plot
-from sciml.discovery import SparseRegression, discover
+from sciml.discovery import (
+    SR3,
+    STLSQ,
+    BestSubset,
+    IntegralForm,
+    Polynomials,
+    Powers,
+    SmoothedDerivative,
+    SparseRegression,
+    Trigonometric,
+    WeakForm,
+    discover,
+)
 from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.event import Event
@@ -58,9 +70,12 @@ __all__ = [
     "LBFGS",
     "MLP",
     "RK4",
+    "SR3",
+    "STLSQ",
     "Adam",
     "Backsolve",
     "Bands",
+    "BestSubset",
     "Bosh3",
     "Chains",
     "Checkpoint",
@@ -79,6 +94,7 @@ __all__ = [
     "GrowingWindow",
     "Heun",
     "Holdout",
+    "IntegralForm",
     "Kvaerno3",
     "Kvaerno5",
     "Laplace",
@@ -93,18 +109,23 @@ __all__ = [
     "Parameter",
     "Penalty",
     "Poisson",
+    "Polynomials",
+    "Powers",
     "Problem",
     "Profile",
     "Rodas5P",
     "Simulation",
     "SingleShooting",
+    "SmoothedDerivative",
     "Solution",
     "SolveError",
     "SparseRegression",
     "StudentT",
     "System",
+    "Trigonometric",
     "Tsit5",
     "VectorField",
+    "WeakForm",
     "Yoshida4",
     "Yoshida6",
     "compile",

@@ -10,9 +10,10 @@ import sympy as sp
 
 import sciml
 from sciml import LBFGS, MLP, LogNormal, Normal, Parameter, Problem, SingleShooting, SparseRegression, System
-from sciml.discovery.library import build_library, columns_of, complexity, monomials
+from sciml.discovery.library import build_library, columns_of, complexity
 from sciml.discovery.report import Report, price, rounded
-from sciml.discovery.sparse_regression import propose, subsets, thresholded
+from sciml.discovery.supports import propose, subsets, thresholded
+from sciml.discovery.terms import monomials
 from sciml.errors import ModelError
 
 x, y, k, t, q, p = sp.symbols("x y k t q p", real=True)
@@ -342,8 +343,8 @@ def test_a_term_that_is_not_real_where_the_fit_went_is_refused(decay):
 
 
 def test_discovery_needs_a_fit_with_learned_functions_and_a_known_method(hybrid, decay):
-    with pytest.raises(ModelError, match=r"`discover` takes a Fit, not `Problem`: `discover\(sciml.fit\(problem\)"):
-        sciml.discover(hybrid.problem, SparseRegression(degree=1))
+    with pytest.raises(ModelError, match="`discover` takes a Fit, a Problem or a DataFrame, not `System`"):
+        sciml.discover(hybrid.problem.system, SparseRegression(degree=1))
     with pytest.raises(ModelError, match=r"method 'SINDy' is not known: use `SparseRegression\(degree=2\)`"):
         sciml.discover(hybrid, "SINDy")
     known = fitted(System({x: -k * x}, parameters={k: Parameter(0.9)}), *decay, steps=2)

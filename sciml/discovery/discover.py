@@ -1,4 +1,4 @@
-"""The verb: closed forms for the learned functions of a fit."""
+"""The verb: closed forms for learned functions, or for whole right-hand sides."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sciml.discovery.library import build_library
-from sciml.discovery.proposals import components, supports, visited
+from sciml.discovery.constraints import conserving, signs_of
+from sciml.discovery.library import Library, build_library
+from sciml.discovery.paths import Path, check_columns, smoothed, visited
+from sciml.discovery.proposals import components, promising, regressed, supports
+from sciml.discovery.regression_report import RegressionReport
 from sciml.discovery.report import NEAR_TIE, Candidate, Report
 from sciml.discovery.search import Search, Trial
+from sciml.discovery.sources import Source, origin_of, problem_of
 from sciml.discovery.sparse_regression import SparseRegression
 from sciml.errors import ModelError, SolveError, quoted
-from sciml.fitting.fit import Fit
 from sciml.fitting.monitor import Monitor
+from sciml.fitting.result import Fit
+from sciml.measurement.problem import Problem
 from sciml.symbolic.system import System
 
 ROUNDS = 12
 
 
-def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> System:
-    r"""Find closed forms for the learned functions of a fit.
+def discover(source: Source, method: SparseRegression, *, refine: bool = True, progress: bool = True) -> System:
+    r"""Find closed forms for the learned functions of a fit, or for whole right-hand sides of measured series.
 
     1. Every learned function is written as :math:`\sum_k c_k \phi_k` over the library.
     2. Supports are proposed by best subsets of the integral form along the path that the fit visited,
@@ -33,9 +38,15 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
     5. Laws are ranked by twice the negative log-posterior plus a price per term for the size of the library (`price`).
        The best is returned; those that the data do not clearly tell from it are `law.report.near_ties`.
 
+    Without a fit, the path is a smoothing spline through each measured state.
+
     Args:
-        fit: Of a System with learned functions that stand linearly in its equations.
+        source: A fit of a System with learned functions that stand linearly in its equations; a Problem with such a System,
+            not yet fitted; or the measurements alone, as for `Problem`: then every column is a state, and its whole
+            right-hand side is sought in all of them.
         method: The library, and how many terms.
+        refine: Fit laws through the solver, which decides among them. Otherwise the regression decides alone: in
+            milliseconds, without intervals and near ties, and less surely where there is noise.
         progress: Show a progress bar where standard error is a terminal.
 
     Returns:
@@ -43,6 +54,7 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
 
     Raises:
         ModelError: Nothing to discover, or a library that does not fit the System.
+        DataError: Without a fit, a state that is not measured.
         SolveError: No candidate could be solved.
 
     Example:
@@ -53,28 +65,38 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
         >>> fit = sciml.fit(sciml.Problem(model, sciml.datasets.ude_lotka_volterra()))
         >>> sciml.discover(fit, sciml.SparseRegression(degree=2))
         System(x' = -c_f*x*y + 1.3*x, y' = c_g*x*y - 1.8*y)
+        >>> sciml.discover(sciml.datasets.ude_lotka_volterra(), sciml.SparseRegression(degree=2))
+        System(x' = c_x_1*x + c_x_2*x*y, y' = c_y_1*y + c_y_2*x*y)
     """
-    if not isinstance(fit, Fit):
-        raise ModelError(f"`discover` takes a Fit, not `{type(fit).__name__}`: `discover(sciml.fit(problem), ...)`.")
     if not isinstance(method, SparseRegression):
         raise ModelError(f"method {method!r} is not known: use `SparseRegression(degree=2)`.")
-    problem = fit.problem
+    problem, names = problem_of(source)
     if problem.individual:
-        names = [list(problem.system.parameters)[i] for i in problem.individual]
+        different = [list(problem.system.parameters)[i] for i in problem.individual]
         raise ModelError(
-            f"{quoted(names)} differs between experiments, which a law read off all of them cannot have. Fit with one value "
-            "for all (`per_experiment=False`), or discover from one experiment."
+            f"{quoted(different)} differs between experiments, which a law read off all of them cannot have. Fit with one "
+            "value for all (`per_experiment=False`), or discover from one experiment."
         )
     sizes = dict(zip(map(str, problem.system.states), problem.sizes)) | problem.input_sizes
-    library = build_library(problem.system, method.degree, method.library, sizes)
-    paths = visited(fit, library)
+    library = build_library(problem.system, method.degree, method.library, sizes, names)
+    signs = signs_of(library, method.signs)
+    paths = visited(source, library) if isinstance(source, Fit) else smoothed(problem, library)
+    check_columns(paths, library)
+    if method.conserved:
+        if signs:
+            raise ModelError("`signs` and `conserved` cannot be combined: give one of them.")
+        library = conserving(library, method.conserved)
+        paths = visited(source, library) if isinstance(source, Fit) else smoothed(problem, library)
     groups = components(paths, library)
-    proposals = supports(paths, library, groups, method)
-    search = Search(fit, library, [terms for _, terms in groups], method)
+    if not refine:
+        return _regressed(problem, library, paths, groups, method, signs)
+    fitted = isinstance(source, Fit)
+    starts = supports(paths, library, groups, method) if fitted else promising(paths, groups, method, signs)
+    search = Search(origin_of(source, problem, method.intervals), library, [t for _, t in groups], method, signs)
     with Monitor(show=progress) as monitor, threadpool_limits(1):
         monitor.stage("fitting laws", ROUNDS)
-        for proposal in proposals:
-            search.try_support(proposal.active, [search.coefficients(proposal.active, proposal.coefficients)])
+        for start in starts:
+            search.try_support(start.active, [search.coefficients(start.active, start.coefficients)])
         for _ in range(ROUNDS):
             monitor.step(min((t.criterion for t in search.ranked()[:1]), default=np.inf), np.zeros(1))
             if not search.round(method.beam):
@@ -82,6 +104,11 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
         for trial in search.ranked():
             if trial.criterion < search.ranked()[0].criterion + NEAR_TIE:
                 search.polish(trial)
+    return _best(search, source.log_likelihood if isinstance(source, Fit) else None, method)
+
+
+def _best(search: Search, hybrid: float | None, method: SparseRegression) -> System:
+    """The best law of a search, with its report."""
     failed = sum(trial is None for trial in search.trials.values())
     if failed == len(search.trials):
         raise SolveError(
@@ -89,7 +116,7 @@ def discover(fit: Fit, method: SparseRegression, *, progress: bool = True) -> Sy
             "or a fit that follows the data more closely."
         )
     candidates = tuple(_candidate(search, trial) for trial in search.ranked()[: method.refits])
-    report = Report(candidates, fit.log_likelihood, failed, len(search.trials), search.rescued)
+    report = Report(candidates, hybrid, failed, len(search.trials), search.rescued)
     return replace(candidates[0].system, report=report)
 
 
@@ -98,3 +125,29 @@ def _candidate(search: Search, trial: Trial) -> Candidate:
     fit = Fit(search.problem, trial.theta, trial.converged, message)
     free = len(trial.theta) - len(search.places) + len(trial.active)
     return Candidate(fit, search.library, trial.active, free, trial.criterion, search.errors(trial))
+
+
+def _regressed(
+    problem: Problem,
+    library: Library,
+    paths: list[Path],
+    groups: list[tuple[list[int], list[int]]],
+    method: SparseRegression,
+    signs: dict[int, int],
+) -> System:
+    """The law that the regression alone chooses."""
+    own = {str(x) for x in problem.noise_parameters}
+    free = [x for x, p in library.system.parameters.items() if not p.fixed and str(x) not in own]
+    free = [x for x in free if x not in {term.coefficient for term in library.terms}]
+    if free:
+        raise ModelError(
+            f"{quoted(free)} is to be fitted, which a regression alone cannot: give a number, or `refine=True`."
+        )
+    chosen, inclusion = regressed(paths, groups, method, signs)
+    values = {str(term.coefficient): 0.0 for term in library.terms}
+    for one in chosen:
+        values |= {str(library.terms[k].coefficient): c for k, c in zip(one.active, one.coefficients)}
+    active = tuple(sorted(k for one in chosen for k in one.active))
+    law = library.law(values, active)
+    law = replace(law, parameters={x: p for x, p in law.parameters.items() if str(x) not in own})
+    return replace(law, report=RegressionReport(library, active, values, tuple(chosen), inclusion))

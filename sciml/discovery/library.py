@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 import sympy as sp
 from jaxtyping import Float
 
+from sciml.discovery.terms import AbstractTerms, monomials
 from sciml.errors import ModelError, quoted, suggestion
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
@@ -24,12 +24,19 @@ class Term:
         expression: The term, in the arguments with which the equations call the function.
         coefficient: The symbol that multiplies it in the library System.
         degree: Complexity: total degree of a polynomial, number of operations of anything else.
+        also: Other functions that hold a term with the same coefficient: pairs of function and term.
     """
 
     function: int
     expression: sp.Expr
     coefficient: sp.Symbol
     degree: int
+    also: tuple[tuple[int, sp.Expr], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[int, sp.Expr], ...]:
+        """Every function that it stands in, and what the coefficient multiplies there."""
+        return ((self.function, self.expression), *self.also)
 
 
 @dataclass(frozen=True)
@@ -54,18 +61,9 @@ class Library:
         """Each learned function as the sum of its active terms."""
         sums = {name: sp.Integer(0) for name in self.functions}
         for k in active:
-            term = self.terms[k]
-            sums[self.functions[term.function]] += term.coefficient * term.expression
+            for function, expression in self.terms[k].parts:
+                sums[self.functions[function]] += self.terms[k].coefficient * expression
         return sums
-
-
-def monomials(arguments: Sequence[sp.Expr], degree: int) -> list[sp.Expr]:
-    """All monomials of the arguments up to a total degree, by degree, the constant first."""
-    return [
-        sp.Mul(*combination)
-        for total in range(degree + 1)
-        for combination in combinations_with_replacement(arguments, total)
-    ]
 
 
 def complexity(term: sp.Expr, arguments: Sequence[sp.Expr]) -> int:
@@ -85,7 +83,11 @@ def _exchanged(term: sp.Expr, table: dict) -> sp.Expr:
 
 
 def build_library(
-    system: System, degree: int | None, terms: Sequence[sp.Expr] | None, sizes: dict[str, float]
+    system: System,
+    degree: int | None,
+    terms: Sequence[sp.Expr | AbstractTerms] | None,
+    sizes: dict[str, float],
+    names: Sequence[str] | None = None,
 ) -> Library:
     """Write every learned function of a System as a sum of library terms with unknown coefficients.
 
@@ -95,6 +97,7 @@ def build_library(
         terms: Terms of the user's own, in the symbols of the equations; each function takes those that depend on
             nothing but its arguments.
         sizes: Typical sizes of states, for starting scales of coefficients.
+        names: What the functions are called in laws; their own names by default.
 
     Raises:
         ModelError: No learned functions, unknown symbols, or a function that is called with different arguments.
@@ -107,6 +110,8 @@ def build_library(
                 f"`{function}` occurs in no equation, only in observables or noise. Discovery reads terms off equations."
             )
     for term in terms or ():
+        if isinstance(term, AbstractTerms):
+            continue
         unknown = term.free_symbols - set(system.states) - set(system.inputs) - {system.time}
         if unknown:
             name = sorted(map(str, unknown))[0]
@@ -128,8 +133,8 @@ def build_library(
         formals = [sp.Dummy() for _ in arguments]
         body = sum(c * _exchanged(term, dict(zip(arguments, formals))) for c, term in zip(coefficients, own))
         replacements[function] = sp.Lambda(tuple(formals), body)
-    names = tuple(function.__name__ for function in system.functions)
-    return Library(system.substitute(replacements, parameters=parameters), tuple(found), names)
+    called = tuple(function.__name__ for function in system.functions) if names is None else tuple(names)
+    return Library(system.substitute(replacements, parameters=parameters), tuple(found), called)
 
 
 def _size(term: sp.Expr, sizes: dict[sp.Symbol, float]) -> float:
@@ -148,10 +153,14 @@ def _arguments(system: System, function) -> tuple[sp.Expr, ...]:
     return calls.pop()
 
 
-def _own_terms(function, arguments, degree: int | None, terms: Sequence[sp.Expr] | None) -> list[sp.Expr]:
+def _own_terms(
+    function, arguments, degree: int | None, terms: Sequence[sp.Expr | AbstractTerms] | None
+) -> list[sp.Expr]:
     own = [] if degree is None else monomials(arguments, degree)
     allowed = set().union(*(argument.free_symbols for argument in arguments))
-    own += [sp.sympify(term) for term in terms or () if term.free_symbols <= allowed and term not in own]
+    for term in terms or ():
+        given = term.of(arguments) if isinstance(term, AbstractTerms) else [sp.sympify(term)]
+        own += [new for new in given if new.free_symbols <= allowed and new not in own]
     if not own:
         raise ModelError(f"no term of the library depends on the arguments of `{function}` alone: {quoted(arguments)}.")
     return own

@@ -1,84 +1,29 @@
-"""Proposals: supports for all learned functions, from the path of a fit and the measurements."""
+"""Proposals: supports for all learned functions, from paths and the measurements along them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import product, zip_longest
+from math import prod
 
 import numpy as np
-from jaxtyping import Float
-from scipy.integrate import cumulative_simpson
 
-from sciml.discovery.library import Library, columns_of
-from sciml.discovery.sparse_regression import SparseRegression, Support, propose
-from sciml.fitting.fit import Fit
-from sciml.symbolic.distributions import LogNormal
+from sciml.discovery.forms import stacked
+from sciml.discovery.library import Library
+from sciml.discovery.paths import Path
+from sciml.discovery.regressions import Chosen, Columns, bagged, choose
+from sciml.discovery.sparse_regression import SparseRegression
+from sciml.discovery.supports import Support, propose
 
 SMALL = 12
 """Up to so many terms of a group, supports of four terms are proposed."""
 
+MANY = 20_000
+"""So many combinations of the groups' supports are all looked at; where there are more, those near the best."""
 
-@dataclass(frozen=True)
-class Path:
-    """The states that one experiment visited, on a fine grid, and what the equations say there.
-
-    Attributes:
-        times, states: The grid and the fitted trajectory on it.
-        known: Right-hand side without learned functions.
-        linear: Derivative of the right-hand side by each library coefficient.
-        parameters: Derivative of the right-hand side by each free parameter of the known part.
-        weights: Inverse size of an error of each state.
-        measured: Measurements where there are some, NaN elsewhere; the trajectory for a state that is not seen.
-    """
-
-    times: Float[np.ndarray, " point"]
-    states: Float[np.ndarray, "point state"]
-    known: Float[np.ndarray, "point state"]
-    linear: Float[np.ndarray, "point state term"]
-    parameters: Float[np.ndarray, "point state parameter"]
-    weights: Float[np.ndarray, "point state"]
-    measured: Float[np.ndarray, "point state"]
-
-
-def visited(fit: Fit, library: Library, points: int = 8) -> list[Path]:
-    """The paths of all experiments, with `points` grid points between measurements."""
-    problem = fit.problem
-    names = [str(x) for x in problem.system.states]
-    paths = []
-    for e, experiment in enumerate(problem.experiments):
-        fractions = np.arange(points) / points
-        fine = (experiment.times[:-1, None] + np.diff(experiment.times)[:, None] * fractions).ravel()
-        times = np.append(fine, experiment.times[-1])
-        states = np.stack([fit.simulate(times, e)[name] for name in names], axis=1)
-        inputs = experiment.inputs(times)
-        values = {name: float(value) for name, value in fit.parameters.iloc[e].items()}
-        known, linear = columns_of(library, times, states, values, inputs)
-        measured = np.full(states.shape, np.nan)
-        weights = np.empty(states.shape)
-        for i, name in enumerate(names):
-            seen = experiment.measures(name)
-            measured[::points, i] = experiment.column(name) if seen else states[::points, i]
-            logarithmic = isinstance(problem.likelihoods.get(name), LogNormal)
-            weights[:, i] = 1 / states[:, i] if logarithmic else 1 / problem.sizes[i]
-        slopes = _parameter_columns(fit, library, times, states, values, inputs)
-        paths.append(Path(times, states, known, linear, slopes, weights, measured))
-    return paths
-
-
-def _parameter_columns(
-    fit: Fit, library: Library, times, states, values: dict[str, float], inputs
-) -> Float[np.ndarray, "point state parameter"]:
-    """Central differences of the known part by the free parameters that occur in it."""
-    columns = []
-    for name in fit.estimates:
-        value = values[name]
-        if not any(name in map(str, rhs.free_symbols) for rhs in library.system.equations.values()):
-            continue
-        step = 1e-5 * (abs(value) or 1.0)
-        above, _ = columns_of(library, times, states, values | {name: value + step}, inputs)
-        below, _ = columns_of(library, times, states, values | {name: value - step}, inputs)
-        columns.append((above - below) / (2 * step))
-    return np.stack(columns, axis=2) if columns else np.zeros((*states.shape, 0))
+HALF = 0.5
+"""Terms that come up in so many of the bags count."""
 
 
 def supports(
@@ -87,7 +32,7 @@ def supports(
     """Supports over all functions, the most promising first."""
     parts = [_component_supports(paths, group, method) for group in groups]
     combined = []
-    for choice in product(*parts):
+    for choice in _combinations(parts):
         active = tuple(k for support in choice for k in support.active)
         coefficients = tuple(c for support in choice for c in support.coefficients)
         combined.append(Support(active, coefficients, sum(support.misfit for support in choice)))
@@ -113,6 +58,8 @@ def components(paths: list[Path], library: Library) -> list[tuple[list[int], lis
     for function in range(len(library.functions)):
         terms = {k for k, term in enumerate(library.terms) if term.function == function}
         equations = {i for i in range(occurs.shape[0]) if occurs[i, list(terms)].any()}
+        if not terms:
+            continue
         joined = [group for group in groups if group[0] & equations]
         for group in joined:
             equations |= group[0]
@@ -122,39 +69,74 @@ def components(paths: list[Path], library: Library) -> list[tuple[list[int], lis
     return [(sorted(equations), sorted(terms)) for equations, terms in groups]
 
 
-def _component_supports(paths, component, method: SparseRegression) -> list[Support]:
+def _combinations(parts: Sequence[list[Support]]) -> Iterable[tuple[Support, ...]]:
+    """Every choice of a support for each group; where they are too many, the best with one or two groups exchanged."""
+    if prod(map(len, parts)) <= MANY:
+        return product(*parts)
+    best = [min(part, key=lambda support: support.misfit * 1.1 ** len(support.active)) for part in parts]
+    found = [tuple(best)]
+    for i, part in enumerate(parts):
+        found += [(*best[:i], support, *best[i + 1 :]) for support in part]
+    return found
+
+
+def _component_supports(paths: list[Path], component, method: SparseRegression) -> list[Support]:
     equations, terms = component
-    tables = [_integral_rows(path, i, terms) for path in paths for i in equations]
-    target = np.concatenate([table[0] for table in tables])
-    columns = np.concatenate([table[1] for table in tables])
-    nuisance = _stacked([table[2] for table in tables], [table[3] for table in tables])
+    table = stacked([method.form.table(path, i, terms) for path in paths for i in equations])
     # Larger supports of a large library are too many to propose; the search grows them.
     most = min(method.terms, 2 if len(terms) > SMALL else 4)
-    found = propose(target, columns, nuisance, terms=most, keep=method.keep)
+    found = propose(*table, terms=most, keep=method.keep)
     return [Support(tuple(terms[k] for k in s.active), s.coefficients, s.misfit) for s in found]
 
 
-def _stacked(shared: list[np.ndarray], own: list[np.ndarray]) -> np.ndarray:
-    """Columns common to all tables, and block-diagonal ones that belong to one table each."""
-    total = sum(len(block) for block in own)
-    blocks = np.zeros((total, sum(block.shape[1] for block in own)))
-    row = column = 0
-    for block in own:
-        blocks[row : row + len(block), column : column + block.shape[1]] = block
-        row += len(block)
-        column += block.shape[1]
-    return np.concatenate([np.concatenate(shared), blocks], axis=1)
+def promising(
+    paths: list[Path], groups: list[tuple[list[int], list[int]]], method: SparseRegression, signs: dict[int, int]
+) -> list[Support]:
+    """The regression's choice for all groups, then that with the choice for one group exchanged, best criterion first."""
+    chosen, _ = regressed(paths, groups, replace(method, bags=0), signs)
+    best = [(one.active, min(score for _, _, score in one.path)) for one in chosen]
+    found = [(0.0, tuple(k for active, _ in best for k in active))]
+    for i, one in enumerate(chosen):
+        for active, _, score in one.path:
+            whole = [active if j == i else other for j, (other, _) in enumerate(best)]
+            found.append((score - best[i][1], tuple(k for part in whole for k in part)))
+    table = {active: score for score, active in sorted(found, reverse=True)}
+    ranked = sorted(table, key=lambda active: table[active])[: max(1, method.refits // 4)]
+    columns = [_columns(paths, group, method, signs) for group in groups]
+    return [Support(active, _solved(columns, active), 0.0) for active in ranked]
 
 
-def _integral_rows(path: Path, equation: int, terms: list[int]):
-    """Measurement − ∫ known = start + Σ c_k ∫ φ_k at the measured times."""
-    here = np.isfinite(path.measured[:, equation])
-    weight = path.weights[here, equation]
+def _columns(paths: list[Path], group: tuple[list[int], list[int]], method: SparseRegression, signs) -> Columns:
+    equations, terms = group
+    return Columns.of(*stacked([method.form.table(path, i, terms) for path in paths for i in equations]), terms, signs)
 
-    def integral(values):
-        return cumulative_simpson(values, x=path.times, axis=0, initial=0.0)[here]
 
-    target = (path.measured[here, equation] - integral(path.known[:, equation])) * weight
-    columns = integral(path.linear[:, equation, terms]) * weight[:, None]
-    shared = integral(path.parameters[:, equation]) * weight[:, None]
-    return target, columns, shared, weight[:, None]
+def _solved(columns: Sequence[Columns], active: Sequence[int]) -> tuple[float, ...]:
+    values = {}
+    for block in columns:
+        places = [i for i, k in enumerate(block.names) if k in active]
+        solved = block.solve(places) / block.lengths[places]
+        values |= {block.names[i]: float(c) for i, c in zip(places, solved)}
+    return tuple(values[k] for k in active)
+
+
+def regressed(
+    paths: list[Path],
+    groups: list[tuple[list[int], list[int]]],
+    method: SparseRegression,
+    signs: dict[int, int],
+    seed: int = 0,
+) -> tuple[list[Chosen], dict[int, float]]:
+    """What the regression alone chooses for each group, and how often each term comes up in bags."""
+    chosen, inclusion = [], {}
+    for group in groups:
+        columns = _columns(paths, group, method, signs)
+        one = choose(method.regression, columns, method.terms, method.select)
+        if method.bags:
+            shares = bagged(method.regression, columns, method.terms, method.select, method.bags, seed)
+            inclusion |= dict.fromkeys(group[1], 0.0) | shares
+            places = [i for i, k in enumerate(columns.names) if shares[k] >= HALF]
+            values = columns.solve(places) / columns.lengths[places]
+            one = Chosen(tuple(columns.names[i] for i in places), tuple(map(float, values)), one.path)
+        chosen.append(one)
+    return chosen, inclusion

@@ -12,7 +12,7 @@ from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
 from sciml.discovery.library import Library
-from sciml.fitting.fit import Fit
+from sciml.fitting.result import Fit
 from sciml.symbolic.system import System
 
 NEAR_TIE = 10.0
@@ -100,14 +100,14 @@ class Report:
 
     Attributes:
         candidates: Best criterion first.
-        hybrid_log_likelihood: Of the fit that was discovered from.
+        hybrid_log_likelihood: Of the fit that was discovered from; None without one.
         failed: Supports whose equations could not be solved.
         tried: All supports that were fitted.
         rescued: Those that could be solved only after a start on short pieces of the path.
     """
 
     candidates: tuple[Candidate, ...]
-    hybrid_log_likelihood: float
+    hybrid_log_likelihood: float | None
     failed: int
     tried: int = 0
     rescued: int = 0

@@ -8,7 +8,7 @@ score test says, from one simulation with the sensitivities of all coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,6 @@ from jaxtyping import Float
 from sciml.discovery.library import Library
 from sciml.discovery.report import price
 from sciml.discovery.sparse_regression import SparseRegression
-from sciml.fitting.fit import Fit
 from sciml.measurement.problem import Problem
 from sciml.native.scorer import Scorer
 
@@ -29,6 +28,26 @@ PIECES = 10
 """Where a law cannot be solved from its first coefficients, they are improved on so many short pieces of the path."""
 
 ADDS, SWAPS = 12, 4
+
+HOPELESS = 200.0
+"""Twice the log-likelihood that an exchange may lose by its linearization, where hopeless ones are left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a search starts: from a fit, or from smoothed measurements.
+
+    Attributes:
+        problem: With the learned functions.
+        values: Parameters by name; those that are missing start as declared.
+        paths: States at the measured times, for each experiment.
+        prune: Leave out exchanges that lose much even before they are fitted: with thousands of measurements most do.
+    """
+
+    problem: Problem
+    values: dict[str, float]
+    paths: tuple[Float[np.ndarray, "time state"], ...]
+    prune: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +73,30 @@ class Search:
     """All supports tried so far, and where to go from them.
 
     Args:
-        fit: The hybrid that is discovered from; its trajectory and estimates are the start.
+        origin: Where to start.
         library: The terms.
         groups: Terms that share equations; each group has at most `method.terms` active ones.
         method: How to search.
+        signs: Of coefficients that must have one. A law whose best coefficient has the other sign is no candidate: with
+            the right sign its best value is zero, and that is the law without the term.
 
     Attributes:
         trials: Support -> its fit; None where it could not be solved.
         rescued: How many were solved only after a start on short pieces.
+        forbidden: How many had a coefficient of the wrong sign.
     """
 
-    def __init__(self, fit: Fit, library: Library, groups: Sequence[Sequence[int]], method: SparseRegression):
-        self.library, self.hybrid, self._terms, self._shared = library, fit, method.terms, method.shared
-        self.problem: Problem = fit.problem.with_system(library.system)
+    def __init__(
+        self,
+        origin: Origin,
+        library: Library,
+        groups: Sequence[Sequence[int]],
+        method: SparseRegression,
+        signs: Mapping[int, int] | None = None,
+    ):
+        self.library, self._origin, self._terms, self._shared = library, origin, method.terms, method.shared
+        self._signs = signs or {}
+        self.problem: Problem = origin.problem.with_system(library.system)
         self.loss = self.problem.loss
         self._scorer = self.loss.scorer(LIMIT)
         names = [str(x) for x, p in self.problem.system.parameters.items() if not p.fixed]
@@ -75,16 +105,16 @@ class Search:
         self._group = {k: g for g, group in enumerate(groups) for k in group}
         values = self.loss.coordinates.values(self.loss.initial())[0]
         for k, name in enumerate(names):
-            values[k] = fit.estimates.get(name, values[k])
+            values[k] = origin.values.get(name, values[k])
         values[self.places] = 0.0
-        starts = [fit.initial.iloc[s.experiment, s.state] for s in self.problem.starts]
+        starts = [origin.paths[s.experiment][0, s.state] for s in self.problem.starts]
         values[len(values) - len(starts) :] = starts
         self.start = self.loss.coordinates.free(values)
         self._scales = self.loss.coordinates.scale[self.places]
         held = {*self.places.tolist(), *self._scorer.noise}
         self.others = np.array([k for k in range(len(values)) if k not in held], dtype=int)
         self.trials: dict[tuple[int, ...], Trial | None] = {}
-        self.rescued = 0
+        self.rescued = self.forbidden = 0
         self._expanded: set[tuple[int, ...]] = set()
 
     def price(self, active: Sequence[int]) -> float:
@@ -108,6 +138,9 @@ class Search:
         best = min(descents, key=lambda d: d.value)
         if not np.isfinite(best.value):
             return None
+        if any(best.theta[self.places[k]] * self._signs.get(k, 0) < 0 for k in key):
+            self.forbidden += 1
+            return None
         return Trial(key, best.theta, best.value, 2 * best.value + self.price(key), best.converged)
 
     def coefficients(self, active: Sequence[int], values: Sequence[float]) -> Float[np.ndarray, " theta"]:
@@ -127,10 +160,8 @@ class Search:
         experiments = self.problem.experiments
         loss = self.loss.in_pieces(min(PIECES, *(len(experiment.times) - 1 for experiment in experiments)))
         inner = [shot for shot in loss.shots if not shot.first]
-        paths = [self.hybrid.simulate(experiment=e) for e in range(len(experiments))]
-        names = [str(x) for x in self.problem.system.states]
         rows = [np.searchsorted(experiments[shot.experiment].times, shot.times[0]) for shot in inner]
-        nodes = [paths[shot.experiment][name][row] for shot, row in zip(inner, rows) for name in names]
+        nodes = [value for shot, row in zip(inner, rows) for value in self._origin.paths[shot.experiment][row]]
         free = loss.coordinates.at(np.arange(len(self.start), len(loss.coordinates))).free(np.array(nodes))
         return loss.scorer(LIMIT), free
 
@@ -195,12 +226,20 @@ class Search:
         offset = len(self.others)
         columns = [*range(offset), *(offset + k for k in active)]
         change = np.linalg.lstsq(rows[:, columns], left, rcond=1e-10)[0]
+        if self._origin.prune and self._hopeless(rows[:, columns] @ change - left, trial, out, rows, left):
+            return
         plain = trial.theta.copy()
         if out is not None:
             plain[self.places[out]] = 0.0
         moved = plain.copy()
         moved[np.concatenate([self.others, self.places[list(active)]])] += change
         self.try_support(active, [moved, plain])
+
+    def _hopeless(self, after: np.ndarray, trial: Trial, out: int | None, rows: np.ndarray, left: np.ndarray) -> bool:
+        """Whether the linearized law loses so much by the change that a fit of it is not worth its time."""
+        offset = len(self.others)
+        before = left if out is None else left - rows[:, offset + out] * trial.theta[self.places[out]]
+        return len(left) * np.log(np.sum(after**2) / max(np.sum(before**2), 1e-300)) > HOPELESS
 
     def errors(self, trial: Trial) -> dict[str, float]:
         """Standard error of each coefficient and free parameter, from the expected information at the fit.
@@ -225,6 +264,8 @@ class Search:
     def polish(self, trial: Trial) -> Trial:
         """The trial after a longer descent."""
         moving = np.concatenate([self.others, self.places[list(trial.active)]])
-        better = self._best(trial.active, [self._scorer.descend(trial.theta, moving, 200, 1e-8)])
+        # The sum over many measurements is not known to more digits than the solver's errors leave.
+        tolerance = 1e-8 * max(1.0, self.problem.observations / 100) ** 2
+        better = self._best(trial.active, [self._scorer.descend(trial.theta, moving, 200, tolerance)])
         self.trials[trial.active] = better if better is not None and better.value <= trial.value else trial
         return self.trials[trial.active] or trial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import sympy as sp
@@ -58,15 +59,22 @@ class Sizes:
     def __init__(self, system: System, experiments: Sequence[Experiment], positive: set[str]):
         self.system = system
         self.experiments = experiments
+        self._positive = positive
         self.values: dict[str, float] = {}
-        self.rates: dict[str, float] = {}
         for name in experiments[0].columns:
-            measured = [e for e in experiments if np.isfinite(e.column(name)).sum() >= 2]
             self.values[name] = rounded(root_mean_square([e.column(name) for e in experiments]))
-            slopes = [smooth(e.times, e.column(name), name in positive)(e.times)[1] for e in measured]
-            self.rates[name] = rounded(root_mean_square(slopes)) if slopes else 1.0
         for i, u in enumerate(system.inputs):
             self.values[str(u)] = rounded(root_mean_square([e.inputs(e.times)[:, i] for e in experiments]))
+
+    @cached_property
+    def rates(self) -> dict[str, float]:
+        """By column; found when they are first needed, as the splines of a thousand rows take seconds."""
+        found = {}
+        for name in self.experiments[0].columns:
+            measured = [e for e in self.experiments if np.isfinite(e.column(name)).sum() >= 2]
+            slopes = [smooth(e.times, e.column(name), name in self._positive)(e.times)[1] for e in measured]
+            found[name] = rounded(root_mean_square(slopes)) if slopes else 1.0
+        return found
 
     def with_scales(self) -> System:
         """The System with the scales of its MLPs, where left open, filled in."""
