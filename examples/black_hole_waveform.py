@@ -286,11 +286,11 @@ def main() -> None:
     )
     rows, comparisons = [], []
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         fit = learn(frame, data, q, arguments.eccentric, seed, arguments.quick)
-        seconds = time.perf_counter() - began
+        clock = {"seconds": time.perf_counter() - began, "core seconds": time.process_time() - cpu}
         comparisons.append(compared(fit, frame, start, stop))
-        rows.append({"seed": seed} | comparisons[-1].numbers(until) | {"seconds": seconds, "backend": fit.backend})
+        rows.append({"seed": seed} | comparisons[-1].numbers(until) | clock | {"backend": fit.backend})
         print(table(rows[-1:]), flush=True)
     middle = {key: float(np.median([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "backend")}
     line = machine("torch", "numba", "sympy")

@@ -1,5 +1,9 @@
 """Models of binary black holes against what is known about them in closed form."""
 
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +12,7 @@ from scipy.special import ellipk
 
 import sciml
 from sciml import MLP, Normal, Parameter, Problem, simulate
-from sciml.errors import ModelError
+from sciml.errors import ModelError, SolveError
 from sciml.models import binary_black_hole as holes
 
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
@@ -177,3 +181,43 @@ def test_orbits_that_cannot_be_are_refused(make, message):
     assert holes.schwarzschild(p=7.1, e=0.5).states == (CHI, PHI)
     with pytest.raises(ModelError, match=message):
         make()
+
+
+def test_a_trial_that_plunges_fails_and_is_stepped_back_from():
+    ts = np.linspace(0.0, 300.0, 31)
+    data = pd.DataFrame({"h22_real": 0.1 * np.cos(ts / 20)}, index=ts)
+    system = holes.circular_inspiral(p=Parameter(9.0, bounds=(4.0, None)), network=MLP((3,), decay=0.0))
+    noise, options = {"h22_real": Normal(0.01)}, {"backend": "torch", "rtol": 1e-5, "atol": 1e-5}
+    falling = Problem(system.with_initial({"p": 5.0}), data, noise=noise, **options)
+    value, gradient = falling.value_and_gradient(falling.initial(seed=0))
+    assert np.isinf(value)
+    assert not gradient.any()
+    with pytest.raises(SolveError, match=r"could not be solved at any vector .* Try other starting values"):
+        sciml.fit(falling, sciml.SingleShooting(start=None), [sciml.LBFGS(steps=3)], progress=False)
+    orbiting = Problem(system, data, noise=noise, **options)
+    fit = sciml.fit(orbiting, sciml.SingleShooting(start=None), [sciml.LBFGS(steps=4)], progress=False)
+    assert fit.loss < orbiting.value_and_gradient(orbiting.initial(seed=0))[0]
+
+
+def test_each_stage_of_a_family_starts_where_the_last_one_ended(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
+    family = importlib.import_module("black_hole_family")
+    network = MLP((3,), decay=0.0, input_scale=(1.0, 1.0), output_scale=(1.0, 1.0))
+    system = replace(holes.circular_inspiral(network=network, family=True), initial={})
+    ts, data = np.linspace(0.0, 100.0, 11), {}
+    for q in (1.0, 3.0):
+        frame = pd.DataFrame({"h22_real": 0.1 * np.cos(ts / 20), "phi": np.nan, "p": np.nan, "nu": np.nan}, index=ts)
+        frame.loc[0.0, ["phi", "p", "nu"]] = 0.1, 12.0, holes.symmetric_mass_ratio(q)
+        data[f"q = {q:g}"] = frame
+
+    def posed(system, data):
+        noise = family.NOISE | {"h22_real": Normal(0.01)}
+        return Problem(system, data, noise=noise, rtol=1e-6, atol=1e-6, backend="torch")
+
+    before = posed(system, data)
+    fit = sciml.fit(before, sciml.SingleShooting(start=None), [sciml.LBFGS(steps=3)], progress=False)
+    assert np.abs(fit.initial["p"] - 12.0).max() > 1e-4
+    system, started = family.continued(fit, data)
+    after = posed(system, started)
+    assert after.initial(seed=1) == pytest.approx(fit.vector, rel=1e-12)
+    assert data["q = 3"].loc[0.0, "p"] == 12.0
