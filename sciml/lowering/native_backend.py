@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 import sympy as sp
@@ -253,13 +254,13 @@ class Routine:
                 number += 1
             else:
                 lines += self._outputs(*next(calls))
-        shared, slopes = self._slopes()
+        shared, slopes = self.slopes
         lines += [f"    {name} = {self._print(e)}" for name, e in shared]
         received: dict[str, list[str]] = {}
 
         def send(cotangent: str, source: int) -> None:
             for symbol, value in slopes[source]:
-                received.setdefault(symbol.name, []).append(_product(cotangent, value, self._print))
+                received.setdefault(symbol.name, []).append(product(cotangent, value, self._print))
 
         for k in range(len(self.results)):
             send(f"g[{k}]", k)
@@ -279,7 +280,8 @@ class Routine:
                 lines.append(f"    gp[{i}] += {' + '.join(received[f'p[{i}]'])}")
         return lines
 
-    def _slopes(self):
+    @cached_property
+    def slopes(self):
         """Derivatives of all results, then of all assignments, by their slots, with what they share."""
         expressions = [*self.results, *(s.expression if isinstance(s, Assign) else sp.Integer(0) for s in self.steps)]
         pairs = [
@@ -312,7 +314,8 @@ class Routine:
         return lines
 
 
-def _product(cotangent: str, value: sp.Expr, show) -> str:
+def product(cotangent: str, value: sp.Expr, show) -> str:
+    """Code of a cotangent times a derivative."""
     if value == 1:
         return cotangent
     return f"-{cotangent}" if value == -1 else f"{cotangent} * ({show(value)})"

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import sympy as sp
 
-from sciml.lowering.native_backend import NumbaPrinter, Routine
+from sciml.lowering.native_backend import NumbaPrinter, Routine, product
 from sciml.lowering.program import Assign, Call
 from sciml.native.model import Packed
 from sciml.native.packed_networks import PackedPerceptron
@@ -63,14 +63,16 @@ class PackPrinter(NumbaPrinter):
 
 
 class _PackRoutine:
-    """Writes the value of a routine, for packs."""
+    """Writes value, vjp and weights of a routine, for packs."""
 
     def __init__(self, scalar: Routine):
         self.scalar, self.printer = scalar, PackPrinter()
-        self.steps, self.results, self.calls = scalar.steps, scalar.results, scalar.calls
+        self.steps, self.results, self.calls, self.program = scalar.steps, scalar.results, scalar.calls, scalar.program
         self.packs = [PackedPerceptron(scalar.networks[call.network]) for call in self.calls]
         ends = list(accumulate((pack.tape for pack in self.packs), initial=0))
         self.rows, self.width = ends[:-1], ends[-1]
+        ends = list(accumulate((pack.cotangents for pack in self.packs), initial=0))
+        self.spans, self.span = ends[:-1], ends[-1]
 
     def text(self, expression: sp.Expr) -> str:
         return local(self.printer.doprint(expression))
@@ -98,8 +100,8 @@ class _PackRoutine:
             yield f"    {local(output.target.name)} = load(tape, {place})"
 
     def value(self) -> Iterator[str]:
-        yield from ("@pack_value", "def field_packs(times, y, q, p, u, tape, out):", *self.loads(self.expressions))
-        calls = 0
+        yield from ("@pack_value", "def value_packs(times, y, q, p, u, tape, out):", *self.loads(self.expressions))
+        calls, temporary = 0, self.width
         for step in self.steps:
             if isinstance(step, Call):
                 row, pack = self.rows[calls], self.packs[calls]
@@ -109,24 +111,95 @@ class _PackRoutine:
                 yield from self.outputs(calls)
                 calls += 1
             else:
-                yield f"    {local(step.target.name)} = {self.text(step.expression)}"
+                name = local(step.target.name)
+                yield from (f"    {name} = {self.text(step.expression)}", f"    store(tape, {temporary}, {name})")
+                temporary += 1
         for k, result in enumerate(self.results):
             yield f"    store(out, {k}, {self.text(result)})"
+
+    def vjp(self) -> Iterator[str]:
+        shared, slopes = self.scalar.slopes
+        flat = [value for row in slopes for _, value in row]
+        yield from ("@pack_vjp", "def vjp_packs(times, y, q, p, u, tape, cotangents, g, gy, gq):")
+        yield from self.loads([*flat, *(e for _, e in shared)])
+        calls, temporary = 0, self.width
+        for step in self.steps:
+            if isinstance(step, Call):
+                yield from self.outputs(calls)
+                calls += 1
+            else:
+                yield f"    {local(step.target.name)} = load(tape, {temporary})"
+                temporary += 1
+        yield from (f"    g{k} = load(g, {k})" for k in range(len(self.results)))
+        yield from (f"    {name} = {self.text(e)}" for name, e in shared)
+        received: dict[str, list[str]] = {}
+
+        def send(cotangent: str, source: int) -> None:
+            for symbol, value in slopes[source]:
+                received.setdefault(symbol.name, []).append(product(cotangent, value, self.text))
+
+        for k in range(len(self.results)):
+            send(f"g{k}", k)
+        for index in reversed(range(len(self.steps))):
+            step = self.steps[index]
+            if isinstance(step, Call):
+                calls -= 1
+                yield from self.backward(calls, received)
+            elif step.target.name in received:
+                name = f"b_{local(step.target.name)}"
+                yield f"    {name} = {' + '.join(received[step.target.name])}"
+                send(name, len(self.results) + index)
+        for i in range(self.program.states):
+            yield f"    store(gy, {i}, {' + '.join(received.get(f'y[{i}]', ['0.0']))})"
+        for i in range(self.program.parameters):
+            if f"p[{i}]" in received:
+                yield f"    store(gq, {i}, load(gq, {i}) + {' + '.join(received[f'p[{i}]'])})"
+
+    def backward(self, number: int, received: dict[str, list[str]]) -> Iterator[str]:
+        """Lines that carry the cotangents of one call's outputs to its inputs."""
+        call, pack, row, span = self.calls[number], self.packs[number], self.rows[number], self.spans[number]
+        targets = {o.index: o.target.name for o in call.outputs}
+        for j in range(pack.network.widths[-1]):
+            value = " + ".join(received.get(targets.get(j, ""), ["0.0"]))
+            yield f"    store(cotangents, {span + pack.output_cotangent + j}, {value})"
+        yield f"    {pack.name}_backward(p, at(tape, {8 * row}), at(cotangents, {8 * span}))"
+        for i, x in enumerate(call.inputs):
+            if x.is_Symbol:
+                name = f"x{number}_{i}"
+                yield f"    {name} = load(cotangents, {span + i})"
+                received.setdefault(x.name, []).append(name)
+
+    def weights(self) -> Iterator[str]:
+        width, span = 8 * (self.width + self.program.temporaries), 8 * self.span
+        yield from ("@pack_weights", "def weights_packs(tapes, cotangents, rows, gp):")
+        for pack, row, place in zip(self.packs, self.rows, self.spans):
+            arrays = f"at(tapes, {8 * row}), at(cotangents, {8 * place})"
+            yield f"    {pack.name}_weights({arrays}, rows, {width}, {span}, gp)"
 
 
 def packed(scalar: Routine) -> Packed | None:
     """Code that computes a right-hand side for packs; None where it takes derivatives of a learned function, or inputs.
 
     Args:
-        scalar: The right-hand side.
+        scalar: The right-hand side; with a reverse pass for packs where it has one itself.
     """
     if scalar.program.inputs or any(output.derivative for call in scalar.calls for output in call.outputs):
         return None
     routine = _PackRoutine(scalar)
     packs = list({pack.name: pack for pack in routine.packs}.values())
-    parts = [*(pack.forward() for pack in packs), routine.value()]
-    source = PACK_PREAMBLE + "".join("\n\n" + "\n".join(part) + "\n" for part in parts)
-    return Packed(source, routine.width, scalar.program.parameters)
+    back = [*(pack.backward() for pack in packs), routine.vjp()] if scalar.differentiable else []
+    back += [*(pack.weights() for pack in packs), routine.weights()] if back and packs else []
+    return Packed(
+        value=_source([*(pack.forward() for pack in packs), routine.value()]),
+        reverse=_source(back) if back else "",
+        tape=routine.width + routine.program.temporaries,
+        cotangents=routine.span,
+        scalars=routine.program.parameters,
+    )
+
+
+def _source(parts: Sequence[Iterator[str]]) -> str:
+    return PACK_PREAMBLE + "".join("\n\n" + "\n".join(part) + "\n" for part in parts)
 
 
 def local(text: str) -> str:

@@ -10,10 +10,10 @@ import math
 from sciml.native.adjoint import pull_back
 from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer
 from sciml.native.explicit import SUCCESS, integrate, piece_at
-from sciml.native.loss_kernels import begin, fold, initial_back, own_part
+from sciml.native.loss_kernels import begin, fold, initial_back
 from sciml.native.method import unpack
 from sciml.native.records import shot_of, task_at
-from sciml.native.trajectory import carve_lane
+from sciml.native.trajectory import carve_lane, own_part
 from sciml.native.transforms import backward
 
 

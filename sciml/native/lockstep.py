@@ -5,9 +5,8 @@ next one; when there is none it stands still, by steps of length zero.
 """
 
 import math
-from typing import Any, NamedTuple
 
-from sciml.native.compilation import at, call, device, integer_pointer, pointer
+from sciml.native.compilation import at, call, device, pointer
 from sciml.native.explicit import (
     MAX_STEPS,
     NON_FINITE,
@@ -17,99 +16,34 @@ from sciml.native.explicit import (
     first_length,
     rejected_length,
 )
-from sciml.native.method import dense_weights
-from sciml.native.networks import aligned
 from sciml.native.packs import SIZE, load, maximum, splat, store
 from sciml.native.records import shot_of
 from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH
 
-INTEGERS = 7 * SIZE
-"""Integers that a pack path needs beside those of its steps."""
+
+@device
+def evaluate_packs(task, path, stage, row, p):
+    """The field at the states of a stage, counted from the first of all steps, with the given tape row."""
+    place, tape = stage * task.states * SIZE, at(path.tapes, row * task.pack_tape * SIZE)
+    y, rate = at(path.states, place), at(path.rates, place)
+    call(task.pack_value, (path.moment, y, path.q, p, path.u, tape, rate))
 
 
-class PackPath(NamedTuple):
-    """The step of eight trajectories that is tried now, and the state of their lanes, as pointers to packs.
+@device
+def attempt_packs(task, method, path, place, p, keep):
+    """All stages of one step but the first, and the error norms; as in `explicit.attempt`.
 
-    Attributes:
-        shot: Which shot is in each lane.
-        written: Number of outputs that each lane has written.
-        steps: Accepted steps of each lane.
-        attempts: Attempted steps of each lane.
-        rejected: Whether each lane has just rejected a step.
-        going: Whether each lane has a trajectory that goes on.
-        final: Whether the step that is tried would be the last.
-        states: Arguments of the field, by stage and state.
-        rates: Values of the field.
-        tape: Tape row of the field.
-        moment: Time of a stage.
-        clock: Time that each lane has reached.
-        length: Signed length of the step that is tried; 0 in lanes without a trajectory.
-        norms: Error norms.
-        end: Final times.
-        smallest: Shortest steps.
-        previous: Logarithms of the errors before.
-        q: Scalar parameters.
-        u: Inputs.
-        weights: Weights of the stages in the dense output; numbers, not packs.
+    Args:
+        task: Record of the model and the solver's settings.
+        method: Coefficients.
+        path: Memory of the lanes, in which clock, length, and the first stage are set.
+        place: Where the step goes.
+        p: Pointer to the weights.
+        keep: 1 if every evaluation has a tape row of its own, 0 if they share one.
     """
-
-    shot: Any
-    written: Any
-    steps: Any
-    attempts: Any
-    rejected: Any
-    going: Any
-    final: Any
-    states: Any
-    rates: Any
-    tape: Any
-    moment: Any
-    clock: Any
-    length: Any
-    norms: Any
-    end: Any
-    smallest: Any
-    previous: Any
-    q: Any
-    u: Any
-    weights: Any
-
-
-INTEGERS = 7 * SIZE
-"""Integers in a pack path."""
-
-
-def pack_size(states: int, stages: int, tape: int, scalars: int, inputs: int) -> int:
-    """How many floats a pack path needs."""
-    return SIZE * (2 * stages * states + tape + 7 + scalars + inputs) + aligned(stages)
-
-
-@device
-def carve_packs(task, method, lane):
-    """The pack path of a thread's lane."""
-    integers = task.pack_integers + 8 * lane * task.pack_integers_size
-    states = pointer(task.pack_floats + 8 * lane * task.pack_floats_size)
-    rates = at(states, method.stages * task.states * SIZE)
-    tape = at(rates, method.stages * task.states * SIZE)
-    moment = at(tape, task.pack_tape * SIZE)
-    clock, length, norms = at(moment, SIZE), at(moment, 2 * SIZE), at(moment, 3 * SIZE)
-    end, smallest, previous = at(moment, 4 * SIZE), at(moment, 5 * SIZE), at(moment, 6 * SIZE)
-    q = at(moment, 7 * SIZE)
-    u = at(q, task.scalars * SIZE)
-    weights = at(u, task.inputs * SIZE)
-    shot, written = integer_pointer(integers), integer_pointer(integers + 8 * SIZE)
-    steps, attempts = integer_pointer(integers + 16 * SIZE), integer_pointer(integers + 24 * SIZE)
-    rejected, going = integer_pointer(integers + 32 * SIZE), integer_pointer(integers + 40 * SIZE)
-    counts = shot, written, steps, attempts, rejected, going, integer_pointer(integers + 48 * SIZE)
-    clocks = moment, clock, length, norms, end, smallest, previous
-    return PackPath(*counts, states, rates, tape, *clocks, q, u, weights)
-
-
-@device
-def attempt_packs(task, method, path, p):
-    """All stages of one step but the first, and the error norms; as in `explicit.attempt`."""
     n, s = task.states, method.stages
-    y, rates, atol = path.states, path.rates, pointer(task.atol)
+    block, atol = place * s * n * SIZE, pointer(task.atol)
+    y, rates = at(path.states, block), at(path.rates, block)
     t, h = load(path.clock, 0), load(path.length, 0)
     for i in range(1, s):
         a = at(method.a, i * s)
@@ -119,8 +53,7 @@ def attempt_packs(task, method, path, p):
                 total = total + a[j] * load(rates, j * n + m)
             store(y, i * n + m, load(y, m) + h * total)
         store(path.moment, 0, t + method.c[i] * h)
-        stage = i * n * SIZE
-        call(task.field_packs, (path.moment, at(y, stage), path.q, p, path.u, path.tape, at(rates, stage)))
+        evaluate_packs(task, path, place * s + i, (place * (s - 1) + i) * keep, p)
     norm = splat(0.0)
     for m in range(n):
         total = splat(0.0)
@@ -133,17 +66,31 @@ def attempt_packs(task, method, path, p):
 
 
 @device
-def write_lane(method, path, lane, n, t, h, reached, times, count, out, stride):
+def dense_packs(task, method, path, place):
+    """The dense output of a step as a polynomial in the fraction of the step, without constant and length."""
+    n, d = task.states, method.degree
+    rates = at(path.rates, place * method.stages * n * SIZE)
+    for power in range(d):
+        for m in range(n):
+            total = splat(0.0)
+            for i in range(method.stages):
+                total = total + method.dense[i * d + power] * load(rates, i * n + m)
+            store(path.powers, power * n + m, total)
+
+
+@device
+def write_lane(method, path, place, lane, n, t, h, reached, times, count, out, stride):
     """Dense output of one lane at all times up to the end of its step."""
     direction = 1.0 if h > 0.0 else -1.0
-    rates, y, written = path.rates, path.states, path.written[lane]
+    block, written = place * method.stages * n * SIZE, path.written[lane]
+    y, powers, highest = at(path.states, block), at(path.powers, 0), method.degree - 1
     while written < count and direction * (times[written] - reached) <= 0.0:
-        dense_weights(method, (times[written] - t) / h, path.weights)
+        theta = (times[written] - t) / h
         for m in range(n):
-            total = 0.0
-            for i in range(method.stages):
-                total += path.weights[i] * rates[(i * n + m) * SIZE + lane]
-            out[written * stride + m] = y[m * SIZE + lane] + h * total
+            total = powers[(highest * n + m) * SIZE + lane]
+            for power in range(highest - 1, -1, -1):
+                total = total * theta + powers[(power * n + m) * SIZE + lane]
+            out[written * stride + m] = y[m * SIZE + lane] + h * theta * total
         written += 1
     path.written[lane] = written
 
@@ -170,13 +117,8 @@ def take_seat(task, method, number, lane, scratch, path, initial, step, out, str
         path.q[i * SIZE + lane] = p[i]
     for i in range(task.inputs):
         path.u[i * SIZE + lane] = u[i]
-    path.shot[lane], path.written[lane], path.steps[lane], path.attempts[lane], path.rejected[lane] = (
-        number,
-        written,
-        0,
-        0,
-        0,
-    )
+    path.shot[lane], path.written[lane], path.steps[lane], path.attempts[lane] = number, written, 0, 0
+    path.rejected[lane] = 0
     path.clock[lane], path.length[lane], path.smallest[lane] = shot.start, h, smallest
     path.end[lane], path.previous[lane] = times[shot.rows - 1], math.nan
     path.going[lane] = 1 if h != 0.0 else 0
@@ -187,11 +129,17 @@ def take_seat(task, method, number, lane, scratch, path, initial, step, out, str
 
 
 @device
-def leave(task, status, lane, path, rows, out, ends, stride):
-    """End the trajectory of a lane: its record, its last state, NaN for what it did not reach."""
-    n, shot = task.states, shot_of(task, path.shot[lane])
+def leave(task, status, lane, path):
+    """End the trajectory of a lane, and write its record."""
+    shot = shot_of(task, path.shot[lane])
     path.going[lane] = 0
     shot.status, shot.steps, shot.reached, shot.tried = status, path.steps[lane], path.clock[lane], path.length[lane]
+
+
+@device
+def write_end(task, status, lane, path, rows, out, ends, stride):
+    """The last state of a lane's trajectory, and NaN for what it did not reach."""
+    n = task.states
     for m in range(n):
         ends[m] = out[(rows - 1) * stride + m] if status == SUCCESS else path.states[m * SIZE + lane]
     for row in range(path.written[lane], rows):
@@ -247,7 +195,7 @@ def integrate_packs(task, method, first, last, scratch, path, initial, step, out
         stride: Length of a row of outputs.
     """
     n, s, p = task.states, method.stages, pointer(shot_of(task, first).numbers)
-    row_of = (s - 1) * n
+    last_stage = (s - 1) * n
     for k in range(s * n * SIZE):
         path.states[k], path.rates[k] = 0.0, 0.0
     for lane in range(SIZE):
@@ -260,12 +208,14 @@ def integrate_packs(task, method, first, last, scratch, path, initial, step, out
                 active += take_seat(task, method, following, lane, scratch, path, initial, step, out, stride)
                 if path.going[lane] == 0:
                     status = shot_of(task, following).status
-                    leave(task, status, lane, path, task.rows, out, at(ends, following * n), stride)
+                    leave(task, status, lane, path)
+                    write_end(task, status, lane, path, task.rows, out, at(ends, following * n), stride)
                 following += 1
         if active == 0:
             return
         set_lengths(path)
-        attempt_packs(task, method, path, p)
+        attempt_packs(task, method, path, 0, p, 0)
+        dense_packs(task, method, path, 0)
         for lane in range(SIZE):
             if path.going[lane] == 0:
                 continue
@@ -274,10 +224,11 @@ def integrate_packs(task, method, first, last, scratch, path, initial, step, out
             status = judge(task, method, lane, path, error)
             if error <= 1.0:
                 times = pointer(task.times + 8 * shot.first)
-                write_lane(method, path, lane, n, t, h, path.clock[lane], times, task.rows, out, stride)
+                write_lane(method, path, 0, lane, n, t, h, path.clock[lane], times, task.rows, out, stride)
                 for m in range(n):
-                    path.states[m * SIZE + lane] = path.states[(row_of + m) * SIZE + lane]
-                    path.rates[m * SIZE + lane] = path.rates[(row_of + m) * SIZE + lane]
+                    path.states[m * SIZE + lane] = path.states[(last_stage + m) * SIZE + lane]
+                    path.rates[m * SIZE + lane] = path.rates[(last_stage + m) * SIZE + lane]
             if status >= 0:
-                leave(task, status, lane, path, task.rows, out, at(ends, number * n), stride)
+                leave(task, status, lane, path)
+                write_end(task, status, lane, path, task.rows, out, at(ends, number * n), stride)
                 active -= 1

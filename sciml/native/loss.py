@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numba
 import numpy as np
 
 from sciml.native import loss_kernels
@@ -16,6 +17,7 @@ from sciml.native.likelihood import CODES, prepare_data
 from sciml.native.linearize import linearize
 from sciml.native.model import Model
 from sciml.native.networks import aligned
+from sciml.native.packs import SIZE
 from sciml.native.records import COLUMN, SHOT
 from sciml.native.task import Task
 from sciml.native.transforms import runs
@@ -24,6 +26,8 @@ from sciml.solvers.methods.tsit5 import TSIT5
 
 # More lanes balance better, fewer need less memory; a fixed number keeps results the same on every machine.
 LANES = 16
+# So many trajectories repay eight side by side, and the compilation of their code.
+PACKED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,15 +158,28 @@ class Loss:
         self.task.attach("shared", shared)
         self._attach_coordinates(coordinates, np.asarray(numbers, dtype=np.float64))
         self._attach_shots(shots, columns)
-        lanes, total = min(count, LANES) if parallel else 1, self.task.arrays["numbers"].size
+        self._packed = self._takes_packs(tableau, individual)
+        parts = -(-count // SIZE) if self._packed else count
+        lanes, total = min(parts, LANES) if parallel else 1, self.task.arrays["numbers"].size
         self.task.attach("slopes", np.zeros((lanes, total)))
-        self.task.set(slopes_size=total, lanes=lanes)
+        # Threads that keep their memory find it in their caches.
+        threads = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
+        self.task.set(slopes_size=total, lanes=lanes, slots=min(lanes, threads))
         self.task.allocate(64)
+        if self._packed:
+            self.task.allocate_packs(self._inputs.shape[1], capacity=64, reverse=True)
         self._address = self.task.address
 
     def __reduce__(self):
         positional, named = self._arguments
         return _rebuild, (positional, named)
+
+    def _takes_packs(self, tableau: Tableau, individual: Sequence[int]) -> bool:
+        """Whether eight trajectories run side by side: enough, an explicit method, one network for all, no input signals."""
+        packed = self.model.packed
+        if packed is None or not packed.reverse or tableau.gamma > 0.0 or len(self.shots) < PACKED:
+            return False
+        return bool((self.shots["pieces"] == 1).all()) and max(individual, default=-1) < packed.scalars
 
     def _attach_coordinates(self, coordinates: Coordinates, numbers: np.ndarray) -> None:
         size, sets = self.model.parameters, self._sets
@@ -261,6 +278,14 @@ class Loss:
             value = self._kernel(self._address, gradient)
             if value != math.inf or not (self.shots["status"] == FULL).any():
                 return value
+            self._grow()
+
+    def _grow(self) -> None:
+        """Memory for twice as many steps."""
+        if self._packed:
+            capacity = 2 * int(self.task.record["pack_capacity"][0])
+            self.task.allocate_packs(self._inputs.shape[1], capacity, reverse=True)
+        else:
             self.task.allocate(2 * int(self.task.record["capacity"][0]))
 
 

@@ -2,12 +2,15 @@
 
 import math
 
-from numba import prange
+from numba import get_thread_id, prange
 
 from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer, reordered
 from sciml.native.method import unpack
+from sciml.native.pack_path import carve_packs
+from sciml.native.pack_trajectory import run_wave
+from sciml.native.packs import SIZE
 from sciml.native.records import shot_of, task_at
-from sciml.native.trajectory import carve_lane, run_shot
+from sciml.native.trajectory import carve_lane, own_part, run_shot
 from sciml.native.transforms import backward, forward
 
 
@@ -37,16 +40,28 @@ def begin(task):
 
 
 @device
-def run_lane(task, lane, slopes):
-    """Work through one lane's contiguous part of the shots."""
+def run_lane(task, lane, slot, slopes):
+    """Work through one lane's contiguous part of the shots, in the memory of a slot."""
     gp = pointer(task.slopes + 8 * lane * task.slopes_size)
     if slopes:
         for i in range(task.slopes_size):
             gp[i] = 0.0
     method = unpack(pointer(task.method))
-    scratch = carve_lane(task, method, lane)
+    scratch = carve_lane(task, method, slot)
+    if task.pack_value != 0:
+        path, count, waves = carve_packs(task, method, slot), task.shot_count, (task.shot_count + SIZE - 1) // SIZE
+        for wave in range(lane * waves // task.lanes, (lane + 1) * waves // task.lanes):
+            first, last = wave * count // waves, (wave + 1) * count // waves
+            run_wave(task, method, first, last, scratch, path, gp, slopes)
+        return
     for number in range(lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes):
         run_shot(task, number, scratch, method, gp, slopes)
+
+
+@device
+def slot_of(task, lane, thread):
+    """The memory for a lane: its thread's, where there are fewer threads than lanes."""
+    return thread if task.slots < task.lanes else lane
 
 
 @reordered
@@ -56,12 +71,6 @@ def squares(count, theta, mean, precision):
     for i in range(count):
         total += precision[i] * (theta[i] - mean[i]) ** 2
     return total
-
-
-@device
-def own_part(task, shot, slopes):
-    """The gradient by the parameters of a shot's own set."""
-    return at(slopes, (shot.numbers - task.numbers) // 8)
 
 
 @device
@@ -133,7 +142,7 @@ def evaluate(address, gradient):
     task = task_at(address)
     begin(task)
     for lane in range(task.lanes):
-        run_lane(task, lane, gradient.size > 0)
+        run_lane(task, lane, 0, gradient.size > 0)
     return finish(task, gradient)
 
 
@@ -147,5 +156,5 @@ def evaluate_parallel(address, gradient):
     slopes = gradient.size > 0
     begin(task_at(address))
     for lane in prange(task_at(address).lanes):
-        run_lane(task_at(address), lane, slopes)
+        run_lane(task_at(address), lane, slot_of(task_at(address), lane, get_thread_id()), slopes)
     return finish(task_at(address), gradient)

@@ -35,23 +35,36 @@ from sciml.native.routines import ROLES
 class Packed:
     """Code of a right-hand side for packs, which is compiled where many trajectories are asked for.
 
-    Its function is `field_packs(times, y, q, p, u, tape, out)`. All arrays are of packs but p, in which the weights are; q
-    holds the scalar parameters.
+    Its functions are `value_packs(times, y, q, p, u, tape, out)`, `vjp_packs(times, y, q, p, u, tape, cotangents, g, gy,
+    gq)` and, where there are networks, `weights_packs(tapes, cotangents, rows, gp)`. All arrays are of packs but p and gp,
+    in which the weights are; q holds the scalar parameters.
 
     Args:
-        source: Generated source, from `preambles.PACK_PREAMBLE` on.
+        value: Generated source of the first, from `preambles.PACK_PREAMBLE` on.
+        reverse: Generated source of the others; empty without a reverse pass.
         tape: Length of a tape row, in packs.
+        cotangents: Length of a row of the cotangents that `weights_packs` reads, in packs.
         scalars: Number of scalar parameters.
     """
 
-    source: str
+    value: str
+    reverse: str
     tape: int
+    cotangents: int
     scalars: int
 
-    def fields(self) -> dict[str, int]:
-        """What a kernel needs to know: fields of `task.TASK`. The code is compiled now, unless it is known."""
-        address = load_source(self.source).field_packs.address
-        return {"field_packs": address, "pack_tape": self.tape, "scalars": self.scalars}
+    def fields(self, reverse: bool) -> dict[str, int]:
+        """What a kernel needs to know: fields of `task.TASK`. The code is compiled now, unless it is known.
+
+        Args:
+            reverse: Whether the reverse pass is wanted, too.
+        """
+        parts = {"pack_tape": self.tape, "pack_cotangents": self.cotangents, "scalars": self.scalars}
+        modules = [load_source(source) for source in [self.value, *([self.reverse] if reverse else [])]]
+        for name in ("value", "vjp", "weights"):
+            found = [getattr(module, f"{name}_packs") for module in modules if hasattr(module, f"{name}_packs")]
+            parts[f"pack_{name}"] = found[0].address if found else 0
+        return parts
 
 
 @dataclass(frozen=True)

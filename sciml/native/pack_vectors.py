@@ -1,9 +1,11 @@
-"""The product of a network's matrix with packs, written in vector instructions, for literal sizes.
+"""Products of a network's matrices with packs, written in vector instructions, for literal sizes.
 
 With eight trajectories side by side a weight is loaded once for two vectors of four, the sums need no exchange between
-lanes, and eight times as many of them do not wait for each other.
+lanes, and there are eight times as many independent ones: a 32 x 32 product takes 40 ns for each trajectory, which is
+the speed of the multipliers, and backwards, where one trajectory waits for results, a bit more than half the time.
 """
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -68,3 +70,102 @@ def multiply_packs(typingctx, matrix, x, initial, y, rows, columns):
         return context.get_dummy_value()
 
     return types.void(matrix, x, initial, y, rows, columns), generate
+
+
+def _total(emit, vectors):
+    """The sums of up to four vectors of four, as one vector (or one number)."""
+    builder = emit.builder
+
+    def shuffle(a, b, mask):
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask))
+
+    if len(vectors) < WIDTH:
+        vectors = [*vectors, *[emit.zero(WIDTH)] * (WIDTH - len(vectors))]
+    a, b, c, d = vectors
+    ab = emit.add(shuffle(a, b, [0, 4, 2, 6]), shuffle(a, b, [1, 5, 3, 7]))
+    cd = emit.add(shuffle(c, d, [0, 4, 2, 6]), shuffle(c, d, [1, 5, 3, 7]))
+    return emit.add(shuffle(ab, cd, [0, 1, 4, 5]), shuffle(ab, cd, [2, 3, 6, 7]))
+
+
+def _add_at(emit, matrix, place, total, count):
+    """Add the first `count` numbers of a vector to memory."""
+    if count == WIDTH:
+        emit.store(emit.add(total, emit.load(matrix, place, WIDTH)), matrix, place, WIDTH)
+        return
+    for lane in range(count):
+        cell = emit.builder.add(place, INDEX(lane))
+        number = emit.builder.extract_element(total, ir.IntType(32)(lane))
+        emit.store(emit.add(number, emit.load(matrix, cell, 1)), matrix, cell, 1)
+
+
+@intrinsic(prefer_literal=True)
+def update_by_packs(typingctx, matrix, left, span, right, stride, count, rows, columns):
+    """matrix[o, i] += sum over r < count and lanes of left[r * span + o] * right[r * stride + i], for literal sizes."""
+    if not _literal(rows, columns):
+        return None
+    n, width = rows.literal_value, columns.literal_value
+    down = 3
+
+    def generate(context, builder, signature, args):
+        emit = Emitter(builder)
+        matrix, left, span, right, stride, count = args[:6]
+
+        def tile(o, height, i, across):
+            sums = [[emit.register(WIDTH, emit.zero(WIDTH)) for _ in range(across)] for _ in range(height)]
+            with cgutils.for_range(builder, count) as loop:
+                a = builder.add(builder.mul(loop.index, span), builder.mul(o, INDEX(SIZE)))
+                b = builder.add(builder.mul(loop.index, stride), builder.mul(i, INDEX(SIZE)))
+                for half in range(HALVES):
+                    ls = [emit.load(left, builder.add(a, INDEX(SIZE * j + WIDTH * half)), WIDTH) for j in range(height)]
+                    for q in range(across):
+                        vector = emit.load(right, builder.add(b, INDEX(SIZE * q + WIDTH * half)), WIDTH)
+                        for j in range(height):
+                            emit.accumulate(sums[j][q], ls[j], vector)
+            for j in range(height):
+                place = builder.add(builder.mul(builder.add(o, INDEX(j)), INDEX(width)), i)
+                _add_at(emit, matrix, place, _total(emit, [builder.load(s) for s in sums[j]]), across)
+
+        def band(o, height):
+            with cgutils.for_range(builder, INDEX(width // WIDTH)) as loop:
+                tile(o, height, builder.mul(loop.index, INDEX(WIDTH)), WIDTH)
+            if width % WIDTH:
+                tile(o, height, INDEX(width - width % WIDTH), width % WIDTH)
+
+        with cgutils.for_range(builder, INDEX(n // down)) as loop:
+            band(builder.mul(loop.index, INDEX(down)), down)
+        if n % down:
+            band(INDEX(n - n % down), n % down)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(matrix, left, i, right, i, i, rows, columns), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_packs(typingctx, total, rows, stride, count, columns):
+    """total[i] += sum over r < count and lanes of rows[r * stride + i], for literal `columns`."""
+    if not _literal(columns):
+        return None
+    width = columns.literal_value
+
+    def generate(context, builder, signature, args):
+        emit = Emitter(builder)
+        total, rows, stride, count = args[:4]
+
+        def tile(i, across):
+            sums = [emit.register(WIDTH, emit.zero(WIDTH)) for _ in range(across)]
+            with cgutils.for_range(builder, count) as loop:
+                b = builder.add(builder.mul(loop.index, stride), builder.mul(i, INDEX(SIZE)))
+                for q in range(across):
+                    for half in range(HALVES):
+                        vector = emit.load(rows, builder.add(b, INDEX(SIZE * q + WIDTH * half)), WIDTH)
+                        builder.store(emit.add(builder.load(sums[q]), vector), sums[q])
+            _add_at(emit, total, i, _total(emit, [builder.load(s) for s in sums]), across)
+
+        with cgutils.for_range(builder, INDEX(width // WIDTH)) as loop:
+            tile(builder.mul(loop.index, INDEX(WIDTH)), WIDTH)
+        if width % WIDTH:
+            tile(INDEX(width - width % WIDTH), width % WIDTH)
+        return context.get_dummy_value()
+
+    return types.void(total, rows, types.int64, types.int64, columns), generate

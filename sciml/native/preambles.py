@@ -12,7 +12,7 @@ PACK_PREAMBLE = """\
 import math
 from sciml.native.activations import *
 from sciml.native.compilation import at, device
-from sciml.native.routines import pack_value
-from sciml.native.pack_vectors import multiply_packs
+from sciml.native.pack_vectors import add_packs, multiply_packs, update_by_packs
 from sciml.native.packs import load, maximum, minimum, power, select, store
+from sciml.native.routines import pack_value, pack_vjp, pack_weights
 """

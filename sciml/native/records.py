@@ -11,9 +11,22 @@ from sciml.native.routines import ROLES
 
 _ROUTINES = [f"{role}_{part}" for role in ROLES for part in ("value", "vjp", "weights", "tape", "outputs")]
 _SIZES = ["states", "parameters", "storage", "free", "coordinates", "runs", "rows", "lanes", "capacity", "max_steps"]
+# Lanes are contiguous parts of the shots, which threads take; slots are pieces of memory to work in.
+_SIZES += ["slots"]
 _SIZES += ["shot_count", "column_count", "lane_floats_size", "slopes_size", "work_size", "width", "sets", "block"]
-# Of packs: address of their code (0: none), length of a tape row, numbers of parameters and inputs, memory of a lane.
-_PACKS = ["field_packs", "pack_tape", "scalars", "inputs", "pack_floats_size", "pack_integers_size"]
+# Of packs: addresses of their code (0: none), lengths of a row of the tape and of cotangents, most steps that are kept,
+# numbers of parameters and inputs, memory of a lane.
+_PACKS = [
+    "pack_value",
+    "pack_vjp",
+    "pack_weights",
+    "pack_tape",
+    "pack_cotangents",
+    "pack_capacity",
+    "scalars",
+    "inputs",
+]
+_PACKS += ["pack_floats_size", "pack_integers_size"]
 _ARRAYS = [
     "shots",
     "columns",

@@ -11,10 +11,11 @@ from numba import prange
 
 from sciml.native.compilation import at, call, device, kernel, pointer
 from sciml.native.explicit import FULL, SUCCESS, integrate
-from sciml.native.lockstep import carve_packs, integrate_packs
+from sciml.native.lockstep import integrate_packs
 from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.networks import aligned
+from sciml.native.pack_path import carve_packs
 from sciml.native.packs import SIZE
 from sciml.native.records import SHOT, shot_of, task_at
 from sciml.native.task import Task, aligned_copy
@@ -59,7 +60,7 @@ def integrate_lane(task, states, ends, lane, keep):
     method, n = unpack(pointer(task.method)), task.states
     scratch = carve_lane(task, method, lane)
     first, last = lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes
-    if task.field_packs != 0:
+    if task.pack_value != 0:
         path = carve_packs(task, method, lane)
         y, step = at(states, 0), task.rows * n
         integrate_packs(task, method, first, last, scratch, path, y, step, y, at(ends, 0), n)
@@ -231,11 +232,11 @@ class Integrator:
         lanes = min(LANES, 4 * threads if threads > 1 else 1, count // (2 * SIZE)) if inputs >= 0 else LANES
         self._lanes = 1 if self.keep else min(count, lanes)
         self.task.refer("shots", self._shots)
-        self.task.set(rows=rows, lanes=self._lanes, shot_count=count)
+        self.task.set(rows=rows, lanes=self._lanes, slots=self._lanes, shot_count=count)
         self.task.allocate(self._capacity)
-        self.task.set(field_packs=0)
+        self.task.set(pack_value=0)
         if inputs >= 0:
-            self.task.allocate_packs(inputs)
+            self.task.allocate_packs(inputs, capacity=1, reverse=False)
 
     def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Start and length of the steps of the first trajectory, if they were kept."""

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from sciml.native.implicit import work_size
-from sciml.native.lockstep import INTEGERS, pack_size
 from sciml.native.method import pack
 from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
+from sciml.native.pack_path import pack_floats, pack_integers
 from sciml.native.records import TASK
 from sciml.native.trajectory import lane_size
 from sciml.solvers.methods.tableau import Rosenbrock, Tableau
@@ -47,6 +47,7 @@ class Task:
         largest_step: float = math.inf,
     ) -> None:
         self.model, self.stages, self.linear = model, tableau.stages, isinstance(tableau, Rosenbrock)
+        self.degree = tableau.dense.shape[1]
         self.record = np.zeros(1, TASK)
         self.arrays: dict[str, np.ndarray] = {}
         self.set(**model.addresses())
@@ -77,21 +78,26 @@ class Task:
         self.arrays[name] = array
         self.record[name] = array.ctypes.data
 
-    def allocate_packs(self, inputs: int) -> None:
-        """Compile the code for packs, and give every lane memory for eight trajectories.
+    def allocate_packs(self, inputs: int, capacity: int, reverse: bool) -> None:
+        """Compile the code for packs, and give every slot memory for eight trajectories.
 
         Args:
             inputs: Number of inputs of a trajectory.
+            capacity: Number of steps that are kept.
+            reverse: Whether there will be a reverse pass.
         """
-        packed, lanes = self.model.packed, self.record["lanes"][0]
+        packed, slots = self.model.packed, self.record["slots"][0]
         assert packed is not None, "asked for only where there is such code"
-        size = pack_size(self.model.states, self.stages, packed.tape, packed.scalars, inputs) + CACHE_LINE
-        self.attach("pack_floats", np.zeros((lanes, size)))
-        self.attach("pack_integers", np.zeros((lanes, INTEGERS)), np.int64)
-        self.set(**packed.fields(), inputs=inputs, pack_floats_size=size, pack_integers_size=INTEGERS)
+        sizes = self.model.states, self.stages, self.degree, packed.tape, packed.scalars, inputs, capacity
+        more = (int(self.record["rows"][0]), packed.cotangents) if reverse else ()
+        floats, integers = pack_floats(*sizes, *more) + CACHE_LINE, pack_integers(capacity) + CACHE_LINE
+        self.attach("pack_floats", np.zeros((slots, floats)))
+        self.attach("pack_integers", np.zeros((slots, integers)), np.int64)
+        self.set(**packed.fields(reverse), inputs=inputs, pack_capacity=capacity)
+        self.set(pack_floats_size=floats, pack_integers_size=integers)
 
     def allocate(self, capacity: int) -> None:
-        """Scratch for every lane, for trajectories of that many steps."""
+        """Scratch for every slot, for trajectories of that many steps."""
         record, tapes = self.record[0], self.model.tapes
         size = lane_size(
             self.model.states,
@@ -105,6 +111,6 @@ class Task:
         )
         # A cache line more, so that two threads never write to the same one.
         size = max(size, self.model.free) + CACHE_LINE
-        self.attach("lane_steps", np.zeros((record["lanes"], capacity)), np.int64)
-        self.attach("lane_floats", np.zeros((record["lanes"], size)))
+        self.attach("lane_steps", np.zeros((record["slots"], capacity)), np.int64)
+        self.attach("lane_floats", np.zeros((record["slots"], size)))
         self.set(lane_floats_size=size, capacity=capacity)

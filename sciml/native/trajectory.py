@@ -152,6 +152,24 @@ def close_gap(task, end, end_slopes, initial, gap_slopes):
 
 
 @device
+def own_part(task, shot, slopes):
+    """The gradient by the parameters of a shot's own set."""
+    return at(slopes, (shot.numbers - task.numbers) // 8)
+
+
+@device
+def score(task, shot, lane, gp, slopes):
+    """Misfit of the states in `lane.outputs`, and of the gap behind them, and their cotangents; infinity for NaN."""
+    value = compare(task, shot, pointer(shot.numbers), pointer(shot.inputs), lane, gp, slopes)
+    if shot.next >= 0:
+        end = (shot.rows - 1) * lane.path.stride
+        skip = 8 * shot.next * task.states
+        following, gap = pointer(task.initial + skip), pointer(task.gap_slopes + skip)
+        value += close_gap(task, at(lane.outputs, end), at(lane.cotangents, end), following, gap)
+    return value if math.isfinite(value) else math.inf
+
+
+@device
 def run_shot(task, number, lane, method, gp, slopes):
     """Value of one shot; with `slopes`, its gradient too. Status, steps and time reached go to its record.
 
@@ -166,7 +184,7 @@ def run_shot(task, number, lane, method, gp, slopes):
     n, shot, path = task.states, shot_of(task, number), lane.path
     start, rows = shot.start, shot.rows
     p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
-    gp = at(gp, (shot.numbers - task.numbers) // 8)
+    gp = own_part(task, shot, gp)
     initial = pointer(task.initial + 8 * number * n)
     for m in range(n):
         path.states[m] = initial[m]
@@ -176,16 +194,8 @@ def run_shot(task, number, lane, method, gp, slopes):
     shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
     if status != SUCCESS:
         return
-    value = compare(task, shot, p, u, lane, gp, slopes)
-    if shot.next >= 0:
-        end = (rows - 1) * path.stride
-        following, gap = task.initial + 8 * shot.next * n, task.gap_slopes + 8 * shot.next * n
-        end_state, end_slopes = at(lane.outputs, end), at(lane.cotangents, end)
-        value += close_gap(task, end_state, end_slopes, pointer(following), pointer(gap))
-    if not math.isfinite(value):
-        return
-    shot.value = value
-    if slopes:
+    shot.value = score(task, shot, lane, gp, slopes)
+    if slopes and shot.value < math.inf:
         pull_back(task, method, start, times, rows, lane.cotangents, p, u, pieces, path, steps, gp, lane.adjoint)
         initial_slopes = pointer(task.initial_slopes + 8 * number * n)
         for m in range(n):
