@@ -11,10 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import DataError, ModelError
+from sciml.errors import DataError, ModelError, SolveError
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.symbolic import checks
 from sciml.symbolic.system import System
+
+CHUNK = 50_000
+"""How many numbers of a Jacobian autograd finds in one go, which bounds the memory that it takes."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +26,46 @@ class Map:
 
     Args:
         step: Takes states (batch, state) and returns the next ones; rows must not know of each other.
+        counted: Whether `step` takes the number of the step before the states, :math:`y_{n+1} = F(n, y_n)`.
 
     Example:
-        >>> Map(lambda y: y / 2).step(torch.tensor([[4.0]]))
-        tensor([[2.]])
+        >>> halve = Map(lambda y: y / 2)
+        >>> halve.path(torch.tensor([4.0]), 2)
+        tensor([[4.],
+                [2.],
+                [1.]])
     """
 
-    step: Callable[[Tensor], Tensor]
+    step: Callable[..., Tensor]
+    counted: bool = False
 
     def __post_init__(self):
         if not callable(self.step):
             raise ModelError(f"`Map` takes a function of the state, not `{type(self.step).__name__}`.")
+
+    def __call__(self, n: Any, y: Tensor) -> Tensor:
+        """The states after step n."""
+        return self.step(n, y) if self.counted else self.step(y)
+
+    @torch.no_grad()
+    def path(self, y0: Float[Tensor, "*batch state"], steps: int) -> Float[Tensor, "*batch step state"]:
+        """States before the first and after each of a number of steps.
+
+        Args:
+            y0: Where to start.
+            steps: How many steps.
+
+        Raises:
+            SolveError: A state left the finite numbers.
+        """
+        y, states = torch.atleast_2d(y0), []
+        for n in range(steps + 1):
+            y = self(n - 1, y) if n else y
+            if not torch.isfinite(y).all():
+                lost = torch.nonzero(~torch.isfinite(y).all(dim=-1)).flatten()
+                raise SolveError(f"trajectory {int(lost[0])} of the map left the finite numbers at step {n}.")
+            states.append(y)
+        return torch.stack(states, dim=-2).reshape(*y0.shape[:-1], steps + 1, y0.shape[-1])
 
 
 Analyzed = System | VectorField | Map | Callable[[Any, Tensor], Tensor]
@@ -58,7 +90,7 @@ class Evolution:
     def of(cls, analyzed: Analyzed) -> Evolution:
         """Whatever is analyzed, in one form."""
         if isinstance(analyzed, Map):
-            return cls(lambda _, y: analyzed.step(y), discrete=True)
+            return cls(analyzed, discrete=True)
         if isinstance(analyzed, System):
             if analyzed.noise:
                 raise ModelError("the System has noise; analyze its deterministic part: `replace(system, noise={})`.")
@@ -91,13 +123,42 @@ class Evolution:
                 return self.field.jacobian(t, y)
         with torch.enable_grad():
             point = y.detach().requires_grad_()
-            values = self.function(torch.as_tensor(t, dtype=y.dtype), point)
-            if not values.requires_grad:
-                raise ModelError("the function returns values without a gradient by the state: compute them in torch.")
-            size = y.shape[-1]
-            seeds = torch.eye(size, dtype=y.dtype)[:, None, :].expand(size, *y.shape)
-            (rows,) = torch.autograd.grad(values, point, seeds, is_grads_batched=True)
-        return rows.transpose(0, 1)
+            values = self._differentiable(t, point)
+            rows = []
+            for seeds in torch.eye(y.shape[-1], dtype=y.dtype).split(max(1, CHUNK // y.numel())):
+                each = seeds[:, None, :].expand(len(seeds), *y.shape)
+                rows += torch.autograd.grad(values, point, each, is_grads_batched=True, retain_graph=True)
+        return torch.cat(rows).transpose(0, 1)
+
+    def pushed(
+        self, t: float, y: Float[Tensor, "batch state"], frame: Float[Tensor, "batch state count"]
+    ) -> Float[Tensor, "batch state count"]:
+        """Deviations carried forward: the Jacobian times each column of a frame."""
+        if self.field is not None or frame.shape[-1] == frame.shape[-2]:
+            return self.jacobian(t, y) @ frame
+
+        def along(direction: Tensor) -> Tensor:
+            return torch.func.jvp(lambda z: self.function(torch.as_tensor(t, dtype=y.dtype), z), (y,), (direction,))[1]
+
+        with torch.no_grad():
+            return torch.stack([along(column) for column in frame.unbind(-1)], dim=-1)
+
+    def pulled(
+        self, t: float, y: Float[Tensor, "batch state"], gradient: Float[Tensor, "batch state"]
+    ) -> Float[Tensor, "batch state"]:
+        """A gradient carried back: the transposed Jacobian times a vector for each state."""
+        if self.field is not None:
+            return (self.jacobian(t, y).mT @ gradient[..., None])[..., 0]
+        with torch.enable_grad():
+            point = y.detach().requires_grad_()
+            values = self._differentiable(t, point)
+            return torch.autograd.grad(values, point, gradient)[0]
+
+    def _differentiable(self, t: float, point: Tensor) -> Tensor:
+        values = self.function(torch.as_tensor(t, dtype=point.dtype), point)
+        if not values.requires_grad:
+            raise ModelError("the function returns values without a gradient by the state: compute them in torch.")
+        return values
 
     def starts(self, y0: Any) -> Float[Tensor, "batch state"]:
         """Initial states as rows: given by a tensor, by a dict of the System's states, or by the System itself."""

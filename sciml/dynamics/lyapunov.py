@@ -186,7 +186,7 @@ def variational_system(system: System, count: int) -> System:
 def _step_of_map(evolution: Evolution, steps: int):
     def advance(n: float, y: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         for k in range(steps):
-            frame = evolution.jacobian(n + k, y) @ frame
+            frame = evolution.pushed(n + k, y, frame)
             y = evolution(n + k, y)
         return y, frame
 
@@ -215,7 +215,7 @@ def _step_of_callable(evolution: Evolution, count: int, interval: float, solver,
     def rates(t: Tensor, state: Tensor) -> Tensor:
         size = state.shape[1] // (count + 1)
         y, frame = state[:, :size], state[:, size:].reshape(len(state), size, count)
-        moving = evolution.jacobian(t, y) @ frame
+        moving = evolution.pushed(t, y, frame)
         return torch.cat([evolution(t, y), moving.flatten(1)], dim=1)
 
     def advance(t: float, y: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
