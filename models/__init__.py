@@ -3,6 +3,7 @@
 from . import binary_black_hole
 from .bouncing_ball import bouncing_ball
 from .damped_oscillator import damped_oscillator
+from .dirac_gan import dirac_gan
 from .fitzhugh_nagumo import fitzhugh_nagumo
 from .henon import henon
 from .kepler import kepler
@@ -18,6 +19,7 @@ __all__ = [
     "binary_black_hole",
     "bouncing_ball",
     "damped_oscillator",
+    "dirac_gan",
     "fitzhugh_nagumo",
     "hamiltonian_pendulum",
     "henon",
