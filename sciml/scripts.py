@@ -96,10 +96,17 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def report(rows: Sequence[Mapping[str, object]], arguments: argparse.Namespace, machine_line: str) -> None:
-    """Print the table, and write it where `--json` says."""
+Rows = Sequence[Mapping[str, object]]
+
+
+def report(rows: Rows | Mapping[str, Rows], arguments: argparse.Namespace, machine_line: str) -> None:
+    """Print a table, or several by title, and write them where `--json` says: each row then names its table."""
+    tables = rows if isinstance(rows, Mapping) else {"": rows}
     print(machine_line)
-    print(table(rows))
+    for title, lines in tables.items():
+        print(f"\n{title}" if title else "", end="\n" if title else "")
+        print(table(lines))
     if arguments.json:
+        listed = [{"table": title, **row} if title else dict(row) for title, lines in tables.items() for row in lines]
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({"machine": machine_line, "rows": list(rows)}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": machine_line, "rows": listed}, indent=2) + "\n")
