@@ -49,7 +49,7 @@ def run(level: float, seed: int, shared: bool) -> dict[str, object]:
     truth = next((c for c in found.candidates if is_true(c)), None)
     intervals = truth.intervals(0.95) if row["right"] and truth else {}
     row["covered"] = [low <= TRUTH[name] <= high for name, (low, high) in zip(TRUTH, intervals.values())]
-    row |= {"tried": found.tried, "failed": found.failed, "rescued": found.rescued}
+    row |= {name: found.counts[name] for name in ("tried", "failed", "rescued")}
     return row | {"fit": fitted - begin, "discovery": done - fitted}
 
 

@@ -27,8 +27,6 @@ from sciml.simulation import simulate
 from sciml.storage import write_atomically
 from sciml.symbolic.system import System
 
-TARGETS = ("latex", "python")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -81,8 +79,10 @@ def parser() -> argparse.ArgumentParser:
 
     four = _command(commands, "export", _export, "write the fitted equations in another language")
     four.add_argument("fit", type=Path, metavar="FIT.sciml", help="a saved fit of a closed form")
-    four.add_argument("--to", choices=TARGETS, required=True, help="the language")
-    four.add_argument("--out", type=Path, metavar="FILE", help="where to write it (default: standard output)")
+    four.add_argument("--to", choices=list(export.targets()), required=True, help="the language")
+    four.add_argument(
+        "--out", type=Path, metavar="FILE", help="where to write it (default: standard output; ONNX and C need a file)"
+    )
     return whole
 
 
@@ -140,10 +140,13 @@ def _discover(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(options: argparse.Namespace) -> dict[str, Any]:
-    text = getattr(export, options.to)(load(options.fit).system)
-    if options.out is not None:
-        write_atomically(options.out, text.encode())
-    return {"text": text if options.out is None else f"written to {options.out}", "source": text}
+    target = export.targets()[options.to]
+    if options.out is None and target.name in ("c", "onnx"):
+        what = "a header beside its source" if target.name == "c" else "no text"
+        raise ModelError(f"`--to {target.name}` writes {what}: name a file, `--out law{target.suffix}`.")
+    written = target.export(load(options.fit).system, options.out)
+    source = written if isinstance(written, str) else None
+    return {"text": f"written to {options.out}" if options.out else source, "source": source, "language": target.title}
 
 
 def _system(words: str) -> System:

@@ -10,11 +10,12 @@ import sympy as sp
 
 import sciml
 from sciml import LBFGS, MLP, LogNormal, Normal, Parameter, Problem, SingleShooting, SparseRegression, System
+from sciml.discovery.candidate import price, rounded
 from sciml.discovery.library import build_library, columns_of, complexity
-from sciml.discovery.report import Report, price, rounded
+from sciml.discovery.report import Report
 from sciml.discovery.supports import propose, subsets, thresholded
 from sciml.discovery.terms import monomials
-from sciml.errors import ModelError
+from sciml.errors import DataError, ModelError
 
 x, y, k, t, q, p = sp.symbols("x y k t q p", real=True)
 f, g, V = sp.symbols("f g V", cls=sp.Function)
@@ -223,12 +224,12 @@ def test_a_column_that_the_nuisance_explains_is_never_proposed():
 
 
 def candidate(criterion, terms, degree):
-    return SimpleNamespace(criterion=criterion, bic=criterion, terms=terms, degree=degree)
+    return SimpleNamespace(criterion=criterion, terms=terms, degree=degree, forecast=None)
 
 
 def test_near_ties_are_all_that_are_less_than_ten_behind():
     candidates = tuple(candidate(c, 1, 1) for c in (0.0, 9.9, 10.0, 11.0))
-    report = Report(candidates, 0.0, 0)
+    report = Report(candidates, None, {})
     assert report.near_ties == candidates[:2]
     assert report.best is candidates[0]
 
@@ -267,9 +268,75 @@ def test_the_report_ranks_the_laws(hybrid, law):
     assert list(frame["difference"]) == sorted(frame["difference"])
     assert frame["difference"].iloc[0] == 0.0
     assert frame["terms"].max() == 2
-    assert law.report.hybrid_log_likelihood == hybrid.log_likelihood
-    assert law.report.failed == 0
-    assert len(str(law.report).splitlines()) == min(len(frame), 10) + 1
+    assert law.report.hybrid is hybrid
+    assert law.report.counts["failed"] == 0
+    assert str(law.report).splitlines()[-2].startswith(f"Laws: {law.report.counts['tried']} tried")
+    assert str(law.report).splitlines()[-1] == law.report.verdict
+
+
+def test_the_front_gains_likelihood_with_every_term(law):
+    front = law.report.front
+    assert [c.terms for c in front] == sorted({c.terms for c in front})
+    assert np.all(np.diff([c.log_likelihood for c in front]) > 0)
+    assert any(c is law.report.best for c in front)
+    frame = law.report.to_frame()
+    assert frame["front"].sum() == len(front)
+    assert np.isfinite(frame[["aicc", "bic"]]).all(axis=None)
+
+
+def test_terms_have_inclusion_probabilities_and_intervals(law):
+    table = law.report.inclusion().set_index("term")
+    assert table.loc[["x", "x**2"], "inclusion"].min() > 0.9
+    assert table["inclusion"].max() <= 1 + 1e-12
+    assert (table["lower"] <= table["coefficient"]).all()
+    assert (table["coefficient"] <= table["upper"]).all()
+
+
+def test_the_verdict_compares_with_the_network(hybrid, law):
+    report = law.report
+    assert 1 < report.hybrid_freedom < len(hybrid.vector)
+    assert report.verdict.startswith("The law describes the data no worse than the network: AICc ")
+    poor = discovered(hybrid, library=[x**3], terms=1).report
+    assert poor.verdict.startswith("No law of this library beats the network: AICc ")
+
+
+def later(duration=9.0):
+    times = np.linspace(6.4, duration, 8)
+    return pd.DataFrame({"x": 1 / (1 + 9 * np.exp(-times))}, index=times)
+
+
+def test_laws_are_chosen_by_their_forecasts_of_what_was_held_out(hybrid):
+    found = discovered(hybrid, degree=2, terms=2)
+    chosen = sciml.discover(
+        hybrid, SparseRegression(degree=2, terms=2, keep=3, refits=8), held_out=later(), progress=False
+    ).report
+    forecasts = [c.forecast for c in chosen.rankable]
+    assert chosen.best.forecast == min(forecasts)
+    assert chosen.best.forecast < 0.01
+    assert chosen.best.formulas.keys() == found.report.best.formulas.keys()
+    assert "forecast" in chosen.to_frame()
+    assert "held out" in chosen.verdict
+
+
+def test_numbers_become_fractions_only_where_the_data_allow_it(hybrid, law):
+    method = SparseRegression(degree=2, terms=2, keep=3, refits=8)
+    simple = sciml.discover(hybrid, method, simplify=1.0, progress=False).report.best
+    assert simple.formulas["growth"].coeff(x**2) == -1
+    assert 2 * (law.report.best.log_likelihood - simple.log_likelihood) <= 1.0 + 1e-3
+    assert simple.free == law.report.best.free - len(simple.exact)
+    assert len(simple.exact) == 2 - len([name for name, p in simple.system.parameters.items() if not p.fixed])
+
+
+def test_held_out_series_must_be_later_ones_of_the_same_columns(hybrid):
+    method = SparseRegression(degree=1)
+    with pytest.raises(DataError, match="begins at 0, and the experiment at 0: hold out later times"):
+        sciml.discover(hybrid, method, held_out=later().set_axis(np.arange(8.0)))
+    with pytest.raises(DataError, match="`held_out` has 2 series for 1 experiments"):
+        sciml.discover(hybrid, method, held_out=[later(), later()])
+    with pytest.raises(DataError, match="column `square` of `held_out` was not measured"):
+        sciml.discover(hybrid, method, held_out=later().rename(columns={"x": "square"}))
+    with pytest.raises(ModelError, match="`simplify=-1` must be a number from 0"):
+        sciml.discover(hybrid, method, simplify=-1)
 
 
 def fitted(system, data, noise, steps=60):
@@ -339,7 +406,7 @@ def test_a_term_that_is_not_real_where_the_fit_went_is_refused(decay):
     fit = fitted(System({x: -g(x)}, learned={g: MLP(hidden=(3,))}), *decay, steps=2)
     with pytest.raises(ModelError, match=r"the library term `sqrt\(x - 5\)` is not finite and real"):
         discovered(fit, library=[sp.sqrt(x - 5), x])
-    assert discovered(fit, library=[sp.sqrt(x + 5), x], terms=1).report.failed == 0
+    assert discovered(fit, library=[sp.sqrt(x + 5), x], terms=1).report.counts["failed"] == 0
 
 
 def test_discovery_needs_a_fit_with_learned_functions_and_a_known_method(hybrid, decay):

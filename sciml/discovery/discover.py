@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from sciml.discovery.candidate import Candidate
 from sciml.discovery.constraints import conserving, signs_of
+from sciml.discovery.forecasts import forecast_error, read_held_out
 from sciml.discovery.library import Library, build_library
 from sciml.discovery.paths import Path, check_columns, smoothed, visited
 from sciml.discovery.proposals import components, promising, regressed, supports
 from sciml.discovery.regression_report import RegressionReport
-from sciml.discovery.report import NEAR_TIE, Candidate, Report
+from sciml.discovery.report import NEAR_TIE, Report
 from sciml.discovery.search import Search, Trial
 from sciml.discovery.sources import Source, origin_of, problem_of
 from sciml.discovery.sparse_regression import SparseRegression
+from sciml.discovery.symbolic_regression import SymbolicRegression
+from sciml.discovery.symbolic_search import discover_symbolic
 from sciml.errors import ModelError, SolveError, quoted
 from sciml.fitting.monitor import Monitor
 from sciml.fitting.result import Fit
+from sciml.measurement.experiment import Experiment
 from sciml.measurement.problem import Problem
 from sciml.symbolic.system import System
 
 ROUNDS = 12
 
 
-def discover(source: Source, method: SparseRegression, *, refine: bool = True, progress: bool = True) -> System:
+def discover(
+    source: Source,
+    method: SparseRegression | SymbolicRegression,
+    *,
+    refine: bool = True,
+    held_out: Any = None,
+    simplify: float = 0.0,
+    progress: bool = True,
+) -> System:
     r"""Find closed forms for the learned functions of a fit, or for whole right-hand sides of measured series.
 
     1. Every learned function is written as :math:`\sum_k c_k \phi_k` over the library.
@@ -44,9 +58,13 @@ def discover(source: Source, method: SparseRegression, *, refine: bool = True, p
         source: A fit of a System with learned functions that stand linearly in its equations; a Problem with such a System,
             not yet fitted; or the measurements alone, as for `Problem`: then every column is a state, and its whole
             right-hand side is sought in all of them.
-        method: The library, and how many terms.
+        method: `SparseRegression`: the library, and how many terms; or `SymbolicRegression`, of a fit.
         refine: Fit laws through the solver, which decides among them. Otherwise the regression decides alone: in
             milliseconds, without intervals and near ties, and less surely where there is noise.
+        held_out: Later measurements of the same experiments, which nothing is fitted to: the report tells how well laws and
+            hybrid forecast them, and of the near ties and the likeliest laws of each size, the best forecast is returned.
+        simplify: Replace coefficients by simple fractions (1/2 for 0.49999) as long as twice the log-likelihood of a law
+            falls by no more than this in all; 1 is little beside 4, which a parameter is worth. 0: leave them.
         progress: Show a progress bar where standard error is a terminal.
 
     Returns:
@@ -68,9 +86,18 @@ def discover(source: Source, method: SparseRegression, *, refine: bool = True, p
         >>> sciml.discover(sciml.datasets.ude_lotka_volterra(), sciml.SparseRegression(degree=2))
         System(x' = c_x_1*x + c_x_2*x*y, y' = c_y_1*y + c_y_2*x*y)
     """
+    if isinstance(method, SymbolicRegression):
+        if not isinstance(source, Fit) or not refine or simplify or held_out is not None:
+            raise ModelError("`SymbolicRegression` takes a Fit, and neither `refine=False`, `held_out` nor `simplify`.")
+        if not source.problem.system.functions:
+            raise ModelError("nothing is to be discovered: the System has no learned function.")
+        return discover_symbolic(source, method)
     if not isinstance(method, SparseRegression):
         raise ModelError(f"method {method!r} is not known: use `SparseRegression(degree=2)`.")
+    if not simplify >= 0 or (not refine and (simplify or held_out is not None)):
+        raise ModelError(f"`simplify={simplify}` must be a number from 0; it and `held_out` need `refine=True`.")
     problem, names = problem_of(source)
+    held = None if held_out is None else read_held_out(problem, held_out)
     if problem.individual:
         different = [list(problem.system.parameters)[i] for i in problem.individual]
         raise ModelError(
@@ -104,27 +131,42 @@ def discover(source: Source, method: SparseRegression, *, refine: bool = True, p
         for trial in search.ranked():
             if trial.criterion < search.ranked()[0].criterion + NEAR_TIE:
                 search.polish(trial)
-    return _best(search, source.log_likelihood if isinstance(source, Fit) else None, method)
-
-
-def _best(search: Search, hybrid: float | None, method: SparseRegression) -> System:
-    """The best law of a search, with its report."""
     failed = sum(trial is None for trial in search.trials.values())
     if failed == len(search.trials):
         raise SolveError(
             f"none of {failed} candidate laws could be solved on the data. Try a smaller library, more terms, "
             "or a fit that follows the data more closely."
         )
-    candidates = tuple(_candidate(search, trial) for trial in search.ranked()[: method.refits])
-    report = Report(candidates, hybrid, failed, len(search.trials), search.rescued)
-    return replace(candidates[0].system, report=report)
+    candidates = [_candidate(search, trial, simplify) for trial in search.ranked()[: method.refits]]
+    hybrid = source if isinstance(source, Fit) else None
+    counts = {"tried": len(search.trials), "failed": failed - search.forbidden}
+    counts |= {"forbidden": search.forbidden, "rescued": search.rescued}
+    report = Report(tuple(sorted(candidates, key=lambda c: c.criterion)), hybrid, counts)
+    if held is not None:
+        report = _forecast(report, held, method.intervals)
+    return replace(report.best.system, report=report)
 
 
-def _candidate(search: Search, trial: Trial) -> Candidate:
+def _candidate(search: Search, trial: Trial, simplify: float) -> Candidate:
+    exact = {}
+    if simplify and trial.criterion < search.ranked()[0].criterion + NEAR_TIE:
+        trial, exact = search.simplified(trial, simplify)
     message = "nothing more was to be gained" if trial.converged else "all steps used"
     fit = Fit(search.problem, trial.theta, trial.converged, message)
-    free = len(trial.theta) - len(search.places) + len(trial.active)
-    return Candidate(fit, search.library, trial.active, free, trial.criterion, search.errors(trial))
+    free = len(trial.theta) - len(search.places) + len(trial.active) - len(exact)
+    return Candidate(fit, search.library, trial.active, free, trial.criterion, search.errors(trial, exact), exact)
+
+
+def _forecast(report: Report, held: tuple[Experiment, ...], intervals: int) -> Report:
+    """The report with forecasts of those laws that they may decide between, and of the hybrid."""
+    told = [
+        replace(c, forecast=forecast_error(c.fit, held, intervals))
+        if any(c is other for other in report.rankable)
+        else c
+        for c in report.candidates
+    ]
+    hybrid = None if report.hybrid is None else forecast_error(report.hybrid, held)
+    return replace(report, candidates=tuple(told), hybrid_forecast=hybrid)
 
 
 def _regressed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +53,11 @@ class Library:
     terms: tuple[Term, ...]
     functions: tuple[str, ...]
 
-    def law(self, values: dict[str, float], active: Sequence[int]) -> System:
-        """The System with only the active terms, their coefficients renamed and set."""
-        return _law(self, values, active)
+    def law(
+        self, values: dict[str, float], active: Sequence[int], exact: Mapping[int, sp.Rational] | None = None
+    ) -> System:
+        """The System with only the active terms, their coefficients renamed and set, or replaced by exact numbers."""
+        return _law(self, values, active, exact or {})
 
     def formulas(self, active: Sequence[int]) -> dict[str, sp.Expr]:
         """Each learned function as the sum of its active terms."""
@@ -166,9 +168,10 @@ def _own_terms(
     return own
 
 
-def _law(library: Library, values: dict[str, float], active: Sequence[int]) -> System:
+def _law(library: Library, values: dict[str, float], active: Sequence[int], exact: Mapping[int, sp.Rational]) -> System:
     zero = {t.coefficient: sp.Integer(0) for k, t in enumerate(library.terms) if k not in active}
-    system = library.system.substitute(zero)
+    system = library.system.substitute(zero | {library.terms[k].coefficient: v for k, v in exact.items()})
+    active = [k for k in active if k not in exact]
     counts: dict[int, int] = {}
     for k in active:
         counts[library.terms[k].function] = counts.get(library.terms[k].function, 0) + 1

@@ -9,9 +9,9 @@ from functools import cached_property
 import pandas as pd
 import sympy as sp
 
+from sciml.discovery.candidate import rounded
 from sciml.discovery.library import Library
 from sciml.discovery.regressions import Chosen
-from sciml.discovery.report import rounded
 
 
 @dataclass(frozen=True)

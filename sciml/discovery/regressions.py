@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import lsq_linear
 
-from sciml.discovery.report import price
+from sciml.discovery.candidate import price
 from sciml.discovery.supports import subsets
 from sciml.errors import ModelError
 

@@ -1,98 +1,24 @@
-"""What a discovery found: candidate laws, ranked, and how good they are."""
+"""What a discovery found: candidate laws, ranked, and what may be believed of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import sympy as sp
-from scipy.stats import f as f_distribution
-from scipy.stats import t as t_distribution
 
-from sciml.discovery.library import Library
+from sciml.discovery.candidate import Candidate, corrected, rounded
 from sciml.fitting.result import Fit
-from sciml.symbolic.system import System
+from sciml.measurement.information import information
 
 NEAR_TIE = 10.0
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One law, refitted through the solver.
-
-    Attributes:
-        fit: Of the library System, all coefficients but the active ones at zero.
-        library: The terms.
-        active: Indices of the active terms.
-        free: Number of fitted quantities: coefficients, parameters, initial values, noise levels.
-        criterion: Twice the negative log-posterior + `price` of the terms.
-        errors: Standard error of every coefficient and free parameter, by name; NaN where the data do not tell.
-    """
-
-    fit: Fit
-    library: Library
-    active: tuple[int, ...]
-    free: int
-    criterion: float
-    errors: dict[str, float]
-
-    @property
-    def terms(self) -> int:
-        """Number of terms in all closed forms."""
-        return len(self.active)
-
-    @property
-    def bic(self) -> float:
-        """The Bayesian information criterion, for comparison: it does not know how large the library was."""
-        return -2 * self.log_likelihood + self.free * float(np.log(self.fit.problem.observations))
-
-    @property
-    def degree(self) -> int:
-        """Sum of the terms' degrees."""
-        return sum(self.library.terms[k].degree for k in self.active)
-
-    @property
-    def log_likelihood(self) -> float:
-        """Of the data."""
-        return self.fit.log_likelihood
-
-    @cached_property
-    def rmse(self) -> float:
-        """Root mean square residual (of logarithms where the noise is log-normal)."""
-        return self.fit.rmse
-
-    def intervals(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
-        """Confidence intervals of the coefficients, in the order of the active terms, then of the other parameters.
-
-        They are those of the linearized law (Student's t with the residual degrees of freedom), given that its form is
-        right.
-        """
-        names = [str(self.library.terms[k].coefficient) for k in self.active]
-        names += [name for name in self.errors if name not in names]
-        freedom = max(self.fit.problem.observations - self.free, 1)
-        width = float(t_distribution.ppf(0.5 + 0.5 * level, freedom))
-        values = self.fit.estimates
-        return {n: (values[n] - width * self.errors[n], values[n] + width * self.errors[n]) for n in names}
-
-    @cached_property
-    def formulas(self) -> dict[str, sp.Expr]:
-        """Learned function -> its closed form, estimates filled in."""
-        estimates = {sp.Symbol(name, real=True): value for name, value in self.fit.estimates.items()}
-        return {name: form.subs(estimates) for name, form in self.library.formulas(self.active).items()}
-
-    @cached_property
-    def system(self) -> System:
-        """The law with its estimates; noise levels that the problem added for itself are left out."""
-        law = self.library.law(self.fit.estimates, self.active)
-        own = self.fit.problem.noise_parameters
-        return replace(law, parameters={x: p for x, p in law.parameters.items() if x not in own})
-
-
-@dataclass(frozen=True)
 class Report:
-    """Candidates in order of their criterion; the first is the law that is returned.
+    """Candidates in order of their criterion; the first is the law that is returned, unless measurements were held out.
 
     The criterion is twice the negative log-posterior of the fitted law plus a price per term that grows with the size of
     the library (`price`). Candidates within 10 of the best are near ties: less than that is no very strong evidence (Kass
@@ -100,31 +26,98 @@ class Report:
 
     Attributes:
         candidates: Best criterion first.
-        hybrid_log_likelihood: Of the fit that was discovered from; None without one.
-        failed: Supports whose equations could not be solved.
-        tried: All supports that were fitted.
-        rescued: Those that could be solved only after a start on short pieces of the path.
+        hybrid: The fit that was discovered from; None without one.
+        counts: Laws that were "tried"; of these "failed" (their equations could not be solved), "forbidden" (a
+            coefficient of the wrong sign), "rescued" (solved only after a start on short pieces of the path).
+        hybrid_forecast: Root mean square error of the hybrid on measurements that were held out.
     """
 
     candidates: tuple[Candidate, ...]
-    hybrid_log_likelihood: float | None
-    failed: int
-    tried: int = 0
-    rescued: int = 0
+    hybrid: Fit | None
+    counts: Mapping[str, int]
+    hybrid_forecast: float | None = None
 
     @property
     def best(self) -> Candidate:
-        """The law that `discover` returned."""
-        return self.candidates[0]
+        """The law that `discover` returned: by criterion, or by its forecast where measurements were held out."""
+        forecasts = [c for c in self.candidates if c.forecast is not None]
+        return min(forecasts, key=lambda c: c.forecast) if forecasts else self.candidates[0]
 
     @property
     def near_ties(self) -> tuple[Candidate, ...]:
-        """Candidates that the data do not clearly tell from the best."""
+        """Candidates that the data do not clearly tell from the first."""
         return tuple(c for c in self.candidates if self.difference(c) < NEAR_TIE)
 
+    @property
+    def front(self) -> tuple[Candidate, ...]:
+        """The Pareto front: the likeliest law of each number of terms, as far as more terms make it likelier."""
+        found: list[Candidate] = []
+        for candidate in sorted(self.candidates, key=lambda c: (c.terms, -c.log_likelihood)):
+            if not found or (candidate.terms > found[-1].terms and candidate.log_likelihood > found[-1].log_likelihood):
+                found.append(candidate)
+        return tuple(found)
+
+    @property
+    def rankable(self) -> tuple[Candidate, ...]:
+        """Near ties and the front: what a forecast may choose from."""
+        front = self.front
+        return tuple(c for c in self.candidates if self.difference(c) < NEAR_TIE or any(c is other for other in front))
+
     def difference(self, candidate: Candidate) -> float:
-        """Criterion of a candidate less that of the best."""
+        """Criterion of a candidate less that of the first."""
         return candidate.criterion - self.candidates[0].criterion
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Of each candidate, as far as criteria are log-probabilities and the truth is among them."""
+        weights = np.exp([-0.5 * self.difference(c) for c in self.candidates])
+        return weights / weights.sum()
+
+    def inclusion(self) -> pd.DataFrame:
+        """Terms by the summed probability of the laws that hold them, with interval in the law returned; likeliest first."""
+        library, best = self.best.library, self.best
+        intervals = best.intervals()
+        rows = []
+        for k in sorted({k for c in self.candidates for k in c.active}):
+            term = library.terms[k]
+            share = float(sum(p for p, c in zip(self.probabilities, self.candidates) if k in c.active))
+            name = str(term.coefficient)
+            value = best.fit.estimates[name] if k in best.active else 0.0
+            low, high = intervals.get(name, (value, value)) if k in best.active else (0.0, 0.0)
+            where = ", ".join(library.functions[f] for f, _ in term.parts)
+            row = {"function": where, "term": ", ".join(str(e) for _, e in term.parts), "inclusion": share}
+            rows.append(row | {"coefficient": value, "lower": low, "upper": high})
+        return pd.DataFrame(rows).sort_values("inclusion", ascending=False, kind="stable", ignore_index=True)
+
+    @cached_property
+    def hybrid_freedom(self) -> float:
+        """Effective number of fitted quantities of the hybrid: all, less what the decay of weights and priors decide."""
+        if self.hybrid is None:
+            return float("nan")
+        found = information(self.hybrid.problem.loss, self.hybrid.vector)
+        if found is None:
+            return float("nan")
+        known = self.hybrid.problem.loss.coordinates.prior_information(self.hybrid.vector)
+        return float(len(known) - known @ np.diag(np.linalg.pinv(found.matrix, hermitian=True)))
+
+    @cached_property
+    def verdict(self) -> str:
+        """Whether the law holds its own beside the network, in a sentence."""
+        if self.hybrid is None:
+            return "There is no network to compare with."
+        best = self.best
+        if best.forecast is not None and self.hybrid_forecast is not None:
+            pair = f"error {best.forecast:.3g} of the law and {self.hybrid_forecast:.3g} of the network"
+            if best.forecast <= self.hybrid_forecast:
+                return f"The law forecasts what was held out better than the network: {pair}."
+            return f"No law beats the network: it forecasts what was held out better, {pair}."
+        problem = self.hybrid.problem
+        freedom = self.hybrid_freedom
+        network = corrected(self.hybrid.log_likelihood, freedom, problem.observations)
+        pair = f"AICc {best.aicc:.1f} of the law and {network:.1f} of the network, of {freedom:.1f} degrees of freedom"
+        if best.aicc <= network:
+            return f"The law describes the data no worse than the network: {pair}."
+        return f"No law of this library beats the network: {pair}. A term may be missing."
 
     def to_frame(self) -> pd.DataFrame:
         """One row per candidate, best criterion first."""
@@ -132,44 +125,19 @@ class Report:
 
     def _row(self, k: int) -> dict[str, object]:
         candidate = self.candidates[k]
-        names = ("terms", "degree", "rmse", "log_likelihood", "bic", "criterion")
+        names = ("terms", "degree", "rmse", "log_likelihood", "aicc", "bic", "criterion")
         row: dict[str, object] = {name: str(rounded(formula)) for name, formula in candidate.formulas.items()}
         row |= {name: getattr(candidate, name) for name in names}
-        return row | {"difference": self.difference(candidate)}
+        row |= {"difference": self.difference(candidate), "front": any(candidate is other for other in self.front)}
+        return row | ({} if candidate.forecast is None else {"forecast": candidate.forecast})
 
     def __str__(self) -> str:
-        frame = self.to_frame().head(10)
-        return frame.to_string(index=False, float_format=lambda v: f"{v:.3f}")
-
-
-def price(terms: int, library: int, observations: int, others: int, level: float = 0.01) -> float:
-    r"""What the terms of a law must gain in −2 log-likelihood to be believed.
-
-    The best of many terms fits noise better than any one of them would. The i-th of k terms out of a library of P is
-    charged what an F-test at a familywise level α asks for, with n observations and :math:`\nu_i` degrees of freedom left:
-
-    .. math:: \sum_{i=1}^{k} n \log\left(1 + q_i / \nu_i\right), \quad
-              q_i = F_{1, \nu_i}^{-1}\left(1 - \alpha / (P - i + 1)\right)
-
-    Args:
-        terms: k, number of active terms.
-        library: P, number of terms that were searched.
-        observations: n, number of measured values.
-        others: Fitted quantities besides the coefficients.
-        level: α, chance of admitting any spurious term.
-
-    Example:
-        >>> round(price(1, library=10, observations=62, others=4), 1)
-        11.9
-    """
-    total = 0.0
-    for i in range(1, terms + 1):
-        freedom = max(observations - others - i, 1)
-        quantile = f_distribution.isf(level / max(library - i + 1, 1), 1, freedom)
-        total += observations * float(np.log1p(quantile / freedom))
-    return total
-
-
-def rounded(expression: sp.Expr, digits: int = 3) -> sp.Expr:
-    """An expression with its floating-point numbers cut to a few significant digits."""
-    return expression.xreplace({number: sp.Float(number, digits) for number in expression.atoms(sp.Float)})
+        """The first candidates, the terms, what was rejected, and the verdict."""
+        frame = self.to_frame()
+        lines = [frame.head(10).to_string(index=False, float_format=lambda v: f"{v:.3f}")]
+        terms = self.inclusion()
+        lines.append(terms[terms["inclusion"] > 0.005].to_string(index=False, float_format=lambda v: f"{v:.4g}"))
+        counted = ", ".join(f"{count} {what}" for what, count in self.counts.items() if count)
+        rejected = len(self.candidates) - len(self.near_ties)
+        lines.append(f"Laws: {counted}; {len(self.near_ties)} near ties, {rejected} of those listed are rejected.")
+        return "\n".join([*lines, self.verdict])

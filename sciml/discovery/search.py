@@ -8,15 +8,17 @@ score test says, from one simulation with the sensitivities of all coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import sympy as sp
 from jaxtyping import Float
 
+from sciml.discovery.candidate import price
 from sciml.discovery.library import Library
-from sciml.discovery.report import price
+from sciml.discovery.simple_numbers import simplest
 from sciml.discovery.sparse_regression import SparseRegression
 from sciml.measurement.problem import Problem
 from sciml.native.scorer import Scorer
@@ -241,12 +243,12 @@ class Search:
         before = left if out is None else left - rows[:, offset + out] * trial.theta[self.places[out]]
         return len(left) * np.log(np.sum(after**2) / max(np.sum(before**2), 1e-300)) > HOPELESS
 
-    def errors(self, trial: Trial) -> dict[str, float]:
+    def errors(self, trial: Trial, exact: Collection[int] = ()) -> dict[str, float]:
         """Standard error of each coefficient and free parameter, from the expected information at the fit.
 
-        NaN where the data do not determine them.
+        NaN where the data do not determine them; none of coefficients that are exact.
         """
-        moving = np.concatenate([self.others, self.places[list(trial.active)]])
+        moving = np.concatenate([self.others, self.places[[k for k in trial.active if k not in exact]]])
         tangents = self._scorer.tangents(trial.theta, moving)
         if tangents is None:
             return {}
@@ -260,6 +262,33 @@ class Search:
             spread = np.linalg.norm(np.linalg.inv(triangle), axis=1) if regular else np.full(len(moving), np.nan)
         found = dict(zip(moving.tolist(), np.abs(widening * spread * slopes[moving])))
         return {name: float(found[k]) for k, name in enumerate(self._names) if k in found}
+
+    def simplified(self, trial: Trial, loss: float) -> tuple[Trial, dict[int, sp.Rational]]:
+        """The trial with coefficients rounded to simple fractions, one after another, the rest fitted again each time.
+
+        Args:
+            trial: What to simplify.
+            loss: By how much twice the negative log-posterior may rise in all.
+        """
+        errors, best = self.errors(trial), trial
+        exact: dict[int, sp.Rational] = {}
+        for k in sorted(trial.active, key=lambda k: -errors.get(str(self.library.terms[k].coefficient), 0.0)):
+            error = errors.get(str(self.library.terms[k].coefficient), np.nan)
+            value = float(best.theta[self.places[k]] * self._scales[k])
+            # A rounding by w standard errors costs about w² when the others may follow.
+            width = np.sqrt(loss) * error
+            found = simplest(value - width, value + width) if np.isfinite(width) else None
+            if found is None:
+                continue
+            theta = best.theta.copy()
+            theta[self.places[k]] = float(found) / self._scales[k]
+            free = [j for j in trial.active if j != k and j not in exact]
+            moving = np.concatenate([self.others, self.places[free]])
+            descent = self._scorer.descend(theta, moving, 200, 1e-8)
+            if 2 * (descent.value - trial.value) <= loss:
+                exact[k] = sp.Rational(found.numerator, found.denominator)
+                best = replace(best, theta=descent.theta, value=descent.value)
+        return replace(best, criterion=2 * best.value + self.price(trial.active)), exact
 
     def polish(self, trial: Trial) -> Trial:
         """The trial after a longer descent."""

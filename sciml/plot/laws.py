@@ -8,7 +8,7 @@ import sympy as sp
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sciml.discovery.report import rounded
+from sciml.discovery.candidate import rounded
 from sciml.errors import ModelError
 from sciml.fitting.result import Fit
 from sciml.plot.fits import trajectory

@@ -38,7 +38,7 @@ STRUCTURE = frozenset({"Piecewise", "ExprCondPair", "Derivative", "Subs", "Tuple
 CONSTANTS = {"pi": sp.pi, "E": sp.E, "true": sp.true, "false": sp.false}
 ASSUMPTIONS = frozenset({"real", "positive", "nonnegative", "negative", "nonpositive", "nonzero", "integer", "finite"})
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)  # from broken content
-NAME = re.compile(r"[^\W\d]\w*", re.UNICODE)
+NAME = re.compile(r"[\w '{}^]*\w[\w '{}^]*", re.UNICODE)
 
 
 def encode(expression: sp.Basic) -> Any:
@@ -50,6 +50,10 @@ def encode(expression: sp.Basic) -> Any:
     if isinstance(expression, sp.Dummy):
         return {"dummy": expression.name, "index": int(expression.dummy_index)}
     if isinstance(expression, sp.Symbol):
+        if not NAME.fullmatch(expression.name):
+            raise ModelError(
+                f"`{expression}` cannot be saved: names in files are letters, digits, spaces, and the signs `_'{{}}^`."
+            )
         given = {k: v for k, v in expression.assumptions0.items() if k in ASSUMPTIONS and v}
         return {"symbol": expression.name, "assumptions": sorted(_essential(expression.name, given))}
     if isinstance(expression, sp.Integer):
@@ -160,7 +164,7 @@ def _check_size(node: sp.Basic) -> None:
 
 
 def _name(text: str) -> str:
-    if not NAME.fullmatch(text.replace("'", "").replace("{", "").replace("}", "").replace("^", "")):
+    if not isinstance(text, str) or not NAME.fullmatch(text):
         raise DataError(f"{text[:40]!r} in the file is not a name.")
     return text
 
