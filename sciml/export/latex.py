@@ -7,6 +7,7 @@ from pathlib import Path
 import sympy as sp
 
 from sciml.export.protocol import finish
+from sciml.symbolic import wiener
 from sciml.symbolic.system import System
 
 
@@ -32,8 +33,12 @@ def latex(system: System, path: str | Path | None = None, *, digits: int | None 
     def text(expression: sp.Expr) -> str:
         return sp.latex(with_values(system, expression, digits), symbol_names=names, mul_symbol=r"\, ")
 
+    moved = dict.fromkeys(system.states, "")
+    for x, process, coefficient in wiener.terms(system.noise):
+        # White noise, in the sense of Ito.
+        moved[x] += rf" + \left({text(coefficient)}\right) \dot{{{upright(process)}}}"
     arrow = r"{} &\mapsto {}" if system.discrete else r"\dot{{{}}} &= {}"
-    rows = [arrow.format(names[x], text(rhs)) for x, rhs in system.equations.items()]
+    rows = [arrow.format(names[x], text(rhs) + moved[x]) for x, rhs in system.equations.items()]
     rows += [rf"{names[x]} &= {text(value)}" for x, value in system.observed.items()]
     for event in system.events:
         after = ", ".join(rf"{names[x]} \mapsto {text(value)}" for x, value in (event.reset or {}).items())

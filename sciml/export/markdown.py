@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sciml.export.latex import latex
 from sciml.export.protocol import finish
+from sciml.symbolic import wiener
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.system import System
 
@@ -33,7 +34,8 @@ def markdown(system: System, path: str | Path | None = None, *, digits: int | No
     lines += _table(("parameter", "value", "bounds", "known"), rows)
     starts = [(f"`{x}`", _start(value)) for x, value in system.initial.items()]
     lines += _table(("state", "initial value"), starts)
-    lines += _table(("state", "noise"), [(f"`{x}`", f"`{value}`") for x, value in system.noise.items()])
+    noise = [(f"`{x}`", f"`{process}`", f"`{value}`") for x, process, value in wiener.terms(system.noise)]
+    lines += _table(("state", "Wiener process", "noise"), noise)
     networks = [(", ".join(f"`{f}`" for f in group), _network(network)) for group, network in system.learned.items()]
     lines += _table(("learned", "network"), networks)
     return finish("\n".join(lines) + "\n", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def onnx(system: System, path: str | Path | None = None, *, precision: str = "fl
     for routine in parts.functions:
         name = OUTPUTS.get(routine.name, routine.name)
         graph.results(routine, name)
-        outputs.append(helper.make_tensor_value_info(name, kind, ["batch", routine.shape[0]]))
+        outputs.append(helper.make_tensor_value_info(name, kind, ["batch", math.prod(routine.shape)]))
     described = helper.make_graph(graph.nodes, "law", inputs, outputs, [*starts, *graph.constants])
     model = helper.make_model(described, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sciml")
     model.ir_version = 8

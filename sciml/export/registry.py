@@ -28,7 +28,7 @@ TARGETS = (
     Target("modelica", "Modelica", ".mo", modelica, CODE - {"noise"}),
     Target("onnx", "ONNX, opset 17", ".onnx", onnx, CODE, needs="onnx"),
     Target("sbml", "SBML Level 3", ".xml", sbml, frozenset({"observables", "events"}), needs="sbml"),
-    Target("latex", "LaTeX", ".tex", latex, CODE - {"noise"}),
+    Target("latex", "LaTeX", ".tex", latex, CODE),
     Target("markdown", "Markdown", ".md", markdown, CODE),
     Target("json", "JSON of our own", ".json", json, CODE | {"priors"}),
 )

@@ -13,6 +13,7 @@ from sciml.export.networks import Evaluation, Network, asked, evaluations, netwo
 from sciml.lowering.program import Assign, Call, Program, lower
 from sciml.lowering.slopes import jacobian_expressions
 from sciml.lowering.vector_field import initial_program
+from sciml.symbolic import wiener
 from sciml.symbolic.system import System
 
 
@@ -98,8 +99,13 @@ def routines(system: System, *, jacobian: bool) -> Routines:
         values = list(system.observed.values())
         wanted.append(("observe", values, "observables", (len(values),)))
     if system.noise:
-        values = [system.noise.get(x, sp.S.Zero) for x in system.states]
-        wanted.append(("diffusion", values, "diffusion coefficients of the states (Ito)", (count,)))
+        if wiener.is_diagonal(system.noise):
+            own = {x: value for x, _, value in wiener.terms(system.noise)}
+            values, words, shape = [own.get(x, sp.S.Zero) for x in system.states], "of the states", (count,)
+        else:
+            values, shape = list(system.diffusion), (count, len(system.processes))
+            words = "of the states (rows) by Wiener processes (columns)"
+        wanted.append(("diffusion", values, f"diffusion coefficients {words} (Ito)", shape))
     if system.events:
         conditions = [event.condition for event in system.events]
         wanted.append(("events", conditions, "conditions of the events, which pass through zero", (len(conditions),)))

@@ -13,6 +13,7 @@ from sympy.core.function import AppliedUndef, UndefinedFunction
 
 from sciml.errors import ModelError, quoted, suggestion
 from sciml.event import Event
+from sciml.symbolic import wiener
 from sciml.symbolic.declarations import INTERPOLATIONS, MLP, Parameter
 
 if TYPE_CHECKING:
@@ -35,15 +36,13 @@ def normalized(system: System) -> dict[str, Any]:
         for key, value in dict(system.initial).items()
     }
     parameters = {key: declared(key, value) for key, value in dict(system.parameters).items()}
-    noise = {
-        lookup(key, equations, "state"): expression(value, f"the noise of `{key}`")
-        for key, value in dict(system.noise).items()
-    }
+    noise = {lookup(key, equations, "state"): _noise(key, value) for key, value in dict(system.noise).items()}
     events = tuple(_event(event, i, equations) for i, event in enumerate(_listed(system.events)))
     inputs = _inputs(system.inputs)
     time = system.time
     if time is None:
-        formulas = (*equations.values(), *observed.values(), *noise.values(), *event_formulas(events))
+        noisy = (coefficient for _, _, coefficient in wiener.terms(noise))
+        formulas = (*equations.values(), *observed.values(), *noisy, *event_formulas(events))
         used = set().union(*(e.free_symbols for e in formulas))
         declared_elsewhere = {*equations, *parameters, *inputs}
         undeclared = [s for s in used if s.name == "t" and s not in declared_elsewhere]
@@ -59,6 +58,19 @@ def normalized(system: System) -> dict[str, Any]:
         "events": events,
         "inputs": inputs,
     }
+
+
+def _noise(state: Any, value: Any) -> Any:
+    """The noise of one state: a coefficient of its own Wiener process, or coefficients of named ones."""
+    where = f"the noise of `{state}`"
+    if not isinstance(value, Mapping):
+        return expression(value, where)
+    if not value:
+        raise ModelError(f"{where} is an empty dict: give `{{process: coefficient}}`, or leave the state out.")
+    for process in value:
+        if not isinstance(process, str | sp.Symbol):
+            raise ModelError(f"{where} names the Wiener process {process!r}: give a symbol, or its name as text.")
+    return {sp.Symbol(str(process), real=True): expression(c, where) for process, c in value.items()}
 
 
 def _inputs(inputs: Any) -> dict[Any, str]:
@@ -175,6 +187,11 @@ def check(system: System) -> None:
             f"a map (`discrete=True`) takes no inputs yet, and this one has {quoted(system.inputs)}. Give them as "
             "expressions of the step: `system.substitute({u: ...})`."
         )
+    if system.discrete and system.noise:
+        raise ModelError(
+            f"a map (`discrete=True`) has no diffusion, and this one has noise on {quoted(system.noise)}: Wiener processes "
+            "need continuous time. Give random numbers of each step as parameters or states of the map."
+        )
     if system.discrete and system.events:
         raise ModelError("a map (`discrete=True`) has no events: nothing happens between its steps.")
     for where, formula in _formulas(system):
@@ -235,7 +252,7 @@ def _check_names(system: System) -> None:
 def _formulas(system: System):
     yield from ((f"the equation of `{x}`", rhs) for x, rhs in system.equations.items())
     yield from ((f"observable `{name}`", value) for name, value in system.observed.items())
-    yield from ((f"the noise of `{x}`", value) for x, value in system.noise.items())
+    yield from ((f"the noise of `{x}`", value) for x, _, value in wiener.terms(system.noise))
     for i, event in enumerate(system.events):
         yield f"the condition of `events[{i}]`", event.condition
         yield from ((f"the reset of `{x}` in `events[{i}]`", value) for x, value in (event.reset or {}).items())

@@ -63,7 +63,9 @@ def declarations_to_symbols(
     for name in ("initial", "observed", "noise"):
         if name in result:
             result[name] = {
-                to_symbols(key, functions, time): to_symbols(value, functions, time)
+                to_symbols(key, functions, time): {k: to_symbols(v, functions, time) for k, v in value.items()}
+                if isinstance(value, Mapping)
+                else to_symbols(value, functions, time)
                 for key, value in result[name].items()
             }
     if "events" in result:

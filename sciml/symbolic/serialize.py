@@ -258,12 +258,24 @@ def encode_system(system: System) -> tuple[dict[str, Any], dict[str, np.ndarray]
         "learned": learned,
         "initial": [[encode(x), _encode_initial(value)] for x, value in system.initial.items()],
         "observed": [[encode(x), encode(value)] for x, value in system.observed.items()],
-        "noise": [[encode(x), encode(value)] for x, value in system.noise.items()],
+        "noise": [[encode(x), _encode_noise_of(value)] for x, value in system.noise.items()],
         "events": [_encode_event(event) for event in system.events],
         "discrete": system.discrete,
         "inputs": [[encode(u), how] for u, how in system.inputs.items()],
     }
     return tree, arrays
+
+
+def _encode_noise_of(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {"processes": [[process.name, encode(coefficient)] for process, coefficient in value.items()]}
+    return encode(value)
+
+
+def _decode_noise_of(tree: Any, decoder: Decoder) -> Any:
+    if isinstance(tree, Mapping) and "processes" in tree:
+        return {_name(process): decoder.decode(coefficient) for process, coefficient in tree["processes"]}
+    return decoder.decode(tree)
 
 
 def _encode_event(event: Event) -> dict[str, Any]:
@@ -316,8 +328,9 @@ def decode_system(
             )
         pairs = {
             name: {decoder.decode(x): decoder.decode(value) for x, value in tree[name]}
-            for name in ("equations", "observed", "noise")
+            for name in ("equations", "observed")
         }
+        noise = {decoder.decode(x): _decode_noise_of(value, decoder) for x, value in tree["noise"]}
         initial = {
             decoder.decode(x): _decode_parameter(value["parameter"], decoder)
             if "parameter" in value
@@ -333,7 +346,7 @@ def decode_system(
             ),
             initial=initial,
             observed=pairs["observed"],
-            noise=pairs["noise"],
+            noise=noise,
             time=decoder.decode(tree["time"]),
             events=tuple(_decode_event(event, decoder) for event in tree["events"]),
             discrete=bool(tree["discrete"]),

@@ -11,7 +11,7 @@ from sympy.core.function import AppliedUndef, UndefinedFunction
 
 from sciml.errors import ModelError, quoted, suggestion
 from sciml.event import Event
-from sciml.symbolic import checks, mechanics
+from sciml.symbolic import checks, mechanics, wiener
 from sciml.symbolic.declarations import Parameter
 
 
@@ -29,7 +29,9 @@ class System:
         initial: State -> number, expression of parameters, or `Parameter` to be fitted. A state left out takes its
             start from the data (fitted), or from `simulate(initial=...)`.
         observed: Name or symbol -> expression of states that can be measured or plotted.
-        noise: State -> diffusion coefficient (Itô), for stochastic systems.
+        noise: State -> diffusion coefficient (Itô), for a stochastic system: `{x: sigma * x}` moves each state by a Wiener
+            process of its own, `{x: {"W": a, "V": b}, y: {"W": c}}` several states by the same ones. `sciml.correlated`
+            makes it from a covariance matrix.
         time: The symbol of time. An undeclared symbol called `t` is taken by itself.
         events: `Event(condition, ...)`: where an expression passes through zero the trajectory ends, or states are
             reset by `reset={state: expression}`.
@@ -57,7 +59,7 @@ class System:
     learned: Mapping[tuple[UndefinedFunction, ...], Any] = field(default_factory=dict)
     initial: Mapping[sp.Symbol, sp.Expr | Parameter] = field(default_factory=dict)
     observed: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
-    noise: Mapping[sp.Symbol, sp.Expr] = field(default_factory=dict)
+    noise: Mapping[sp.Symbol, sp.Expr | Mapping[Any, sp.Expr]] = field(default_factory=dict)
     time: sp.Symbol | None = None
     events: Sequence[Event] = ()
     discrete: bool = False
@@ -83,7 +85,18 @@ class System:
     def formulas(self) -> tuple[sp.Expr, ...]:
         """All expressions in which learned functions may occur: equations, observables, noise, events."""
         events = checks.event_formulas(self.events)
-        return (*self.equations.values(), *self.observed.values(), *self.noise.values(), *events)
+        noise = (coefficient for _, _, coefficient in wiener.terms(self.noise))
+        return (*self.equations.values(), *self.observed.values(), *noise, *events)
+
+    @property
+    def processes(self) -> tuple[sp.Symbol, ...]:
+        """The Wiener processes of the noise: columns of `diffusion`."""
+        return wiener.processes(self.noise)
+
+    @property
+    def diffusion(self) -> sp.Matrix:
+        r"""The matrix G of :math:`dx = f\,dt + G\,dW`: a row for each state, a column for each Wiener process."""
+        return wiener.diffusion_matrix(self.noise, self.states)
 
     def calls(self, function: UndefinedFunction) -> set[AppliedUndef]:
         """The calls of a learned function in the formulas, as the user wrote them (not those inside `Subs`)."""
@@ -178,7 +191,7 @@ class System:
             equations=apply_all(self.equations),
             observed=apply_all(self.observed),
             initial=apply_all(self.initial),
-            noise=apply_all(self.noise),
+            noise=wiener.mapped(self.noise, apply),
             events=tuple(
                 replace(event, condition=apply(event.condition), reset=event.reset and apply_all(event.reset))
                 for event in self.events
@@ -294,7 +307,10 @@ class System:
     def _repr_latex_(self) -> str:
         """The equations, as a notebook shows them."""
         arrow = r"{} &\mapsto {}" if self.discrete else r"\dot{{{}}} &= {}"
-        rows = [arrow.format(sp.latex(x), sp.latex(rhs)) for x, rhs in self.equations.items()]
+        moved = dict.fromkeys(self.states, "")
+        for x, process, coefficient in wiener.terms(self.noise):
+            moved[x] += rf" + \left({sp.latex(coefficient)}\right) \dot{{{sp.latex(process)}}}"
+        rows = [arrow.format(sp.latex(x), sp.latex(rhs) + moved[x]) for x, rhs in self.equations.items()]
         rows += [rf"{sp.latex(name)} &= {sp.latex(value)}" for name, value in self.observed.items()]
         for event in self.events:
             after = ", ".join(rf"{sp.latex(x)} \mapsto {sp.latex(e)}" for x, e in (event.reset or {}).items())
