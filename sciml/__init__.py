@@ -1,6 +1,6 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
 
-from sciml import datasets, dynamics, export, models, plot
+from sciml import datasets, dynamics, export, models, plot, stochastic
 from sciml.discovery import (
     SR3,
     STLSQ,
@@ -58,6 +58,7 @@ from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.distributions import LogNormal, NegativeBinomial, Normal, Poisson, StudentT
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
+from sciml.symbolic.wiener import correlated
 from sciml.uncertainty.chains import Chains
 from sciml.uncertainty.curvature import ExactHessian, GaussNewton
 from sciml.uncertainty.ensemble import Ensemble
@@ -131,6 +132,7 @@ __all__ = [
     "Yoshida4",
     "Yoshida6",
     "compile",
+    "correlated",
     "datasets",
     "discover",
     "dynamics",
@@ -146,5 +148,6 @@ __all__ = [
     "plot",
     "simulate",
     "solve",
+    "stochastic",
     "waves",
 ]

@@ -20,6 +20,7 @@ from sciml.iteration import iterate
 from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.native.solve import Integrator
+from sciml.paths import stochastic_paths
 from sciml.signals import SignalRows, Signals, read_signals
 from sciml.solvers import (
     AbstractExplicit,
@@ -37,6 +38,7 @@ from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.integrate import failure_message
 from sciml.solvers.loop import Settings
 from sciml.solvers.occurrences import Occurrences
+from sciml.solvers.stochastic import AbstractStochasticSolver
 from sciml.solvers.tolerance import Tolerance
 from sciml.symbolic import checks
 from sciml.symbolic.system import System
@@ -105,6 +107,29 @@ class Simulation:
             times = pd.MultiIndex.from_arrays([met.trajectory, times], names=["trajectory", time])
         return pd.DataFrame(met.states.numpy(), times, names).assign(event=met.event)[["event", *names]]
 
+    def mean(self) -> pd.DataFrame:
+        """States and observables over time, averaged over trajectories or paths."""
+        return self._over_time(self._several().mean(axis=0))
+
+    def quantiles(self, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> pd.DataFrame:
+        """Quantiles over trajectories or paths; the index is (level, time).
+
+        Raises:
+            DataError: There is only one trajectory, or a level lies outside of [0, 1].
+        """
+        if any(not 0 <= level <= 1 for level in levels):
+            raise DataError(f"the quantiles {list(levels)} must lie between 0 and 1.")
+        values = np.quantile(self._several(), levels, axis=0)
+        return pd.concat({level: self._over_time(v) for level, v in zip(levels, values)}, names=["level"])
+
+    def _several(self) -> Float[np.ndarray, "trajectory time column"]:
+        if self.states.ndim < 3:
+            raise DataError("there is one trajectory only: ask for several, `simulate(..., paths=1000)`.")
+        return self.values
+
+    def _over_time(self, values: Float[np.ndarray, "time column"]) -> pd.DataFrame:
+        return pd.DataFrame(values, index=pd.Index(self.times, name=str(self.system.time)), columns=self.names)
+
     def __getitem__(self, name: str | sp.Symbol) -> Float[np.ndarray, "*trajectory time"]:
         """One state or observable over time."""
         self.system.symbol(name)
@@ -126,7 +151,8 @@ def simulate(
     initial: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
     parameters: Mapping[sp.Symbol | str, float | Sequence[float]] | None = None,
     inputs: Any = None,
-    solver: AbstractSolver | None = None,
+    paths: int | None = None,
+    solver: AbstractSolver | AbstractStochasticSolver | None = None,
     rtol: float = 1e-6,
     atol: float = 1e-6,
     max_steps: int = 100_000,
@@ -147,11 +173,13 @@ def simulate(
         parameters: Parameter -> value, or one value per trajectory, instead of the System's own.
         inputs: Of a System with `inputs`: a DataFrame whose index is time and whose columns are named like them, or a dict
             of series and numbers; a list of these has one for each trajectory. A step ends where an input is not smooth.
-        solver: Method; `Tsit5()` by default.
+        paths: Of a System with noise: how many, from each set of values.
+        solver: Method; `Tsit5()` by default, for a System with noise `stochastic.EulerMaruyama(step=...)` with a thousandth
+            of the time as its step.
         rtol, atol: Tolerances of one step.
         max_steps: Steps allowed per trajectory, the rejected ones included.
         throw: Raise when a trajectory fails. Otherwise `status` tells, and its states are NaN from there.
-        seed: Of the random weights of networks that have none yet.
+        seed: Of the random weights of networks that have none yet, and of Wiener processes.
         backend: "auto" computes natively where it can and by torch elsewhere (`simulation.backend` says which and why);
             "native" and "torch" insist. A new model compiles in about a second, the first one on a machine in ten.
 
@@ -159,7 +187,7 @@ def simulate(
         States and observables at the times; `.to_frame()` makes a DataFrame of them.
 
     Raises:
-        ModelError: An unknown name, a missing initial value, or diffusion terms (`noise`), which are not solved yet.
+        ModelError: An unknown name, a missing initial value, or `paths` of a System without noise.
         DataError: Times that are not strictly monotone, lists of different lengths, or inputs that do not cover the times.
         SolveError: The solution left the finite numbers, or needed steps too small; time and state are named.
 
@@ -176,15 +204,18 @@ def simulate(
         array([0.7358, 0.2707])
     """
     field = system if isinstance(system, VectorField) else compile(system, seed)
-    if field.system.noise:
-        raise ModelError(
-            f"{quoted(field.system.noise)} has a diffusion term: stochastic systems are not solved yet. For the "
-            "deterministic part use `dataclasses.replace(system, noise={})`."
-        )
     if backend not in ("auto", "native", "torch"):
         raise ModelError(f"backend {backend!r} is not known: use 'auto', 'native' or 'torch'.")
     p, y0 = _values(field, initial or {}, parameters or {})
     times = _times(ts)
+    if field.system.noise:
+        found = {"paths": paths, "solver": solver, "seed": seed, "backend": backend, "throw": throw}
+        states, status, engine, p = stochastic_paths(field, p, y0, times, **found)
+        return Simulation(field, times, states, status, engine, p)
+    if paths is not None:
+        raise ModelError(
+            f"`paths={paths}` is for stochastic Systems, and this one has no noise: `System(noise={{x: ...}})`."
+        )
     if field.discrete:
         states, status = iterate(field.at(torch.as_tensor(p)), torch.as_tensor(y0), times, solver, throw)
         return Simulation(field, times, states, status, "torch (maps are iterated)", p)

@@ -39,6 +39,8 @@ class Collocation:
 
     def reason_against(self, problem: Problem) -> str | None:
         """Why it cannot be used on this problem, or None."""
+        if problem.system.noise:
+            return "the System has noise, and its paths have no slopes"
         for experiment in problem.experiments:
             for x in problem.system.states:
                 if not experiment.measures(str(x)):

@@ -17,6 +17,7 @@ from sciml.measurement.experiment import Experiment
 from sciml.measurement.measured import Measured
 from sciml.measurement.native_evaluator import NativeEvaluator, compiled
 from sciml.measurement.shots import cut
+from sciml.measurement.stochastic_evaluator import StochasticEvaluator
 from sciml.measurement.torch_evaluator import Rates, TorchEvaluator
 from sciml.native.scorer import Scorer
 from sciml.solvers import Rodas5P
@@ -84,12 +85,18 @@ class Loss:
         self.coordinates = Coordinates.joined(parts)
         self._splits = np.cumsum([len(parts[0]), sum(map(len, weights)), len(self._rows)])
         self._single = len(self.coordinates) - len(parts[-1])
-        self._evaluator = TorchEvaluator(problem, shots, self.prices, self.field)
+        parts = problem, shots, self.prices, self.field
+        transitions = problem.transitions
+        self._evaluator = (
+            StochasticEvaluator(*parts, transitions) if transitions is not None else TorchEvaluator(*parts)
+        )
 
     @cached_property
     def engine(self) -> str:
         """What computes the loss: "native", or "torch" and why it is not native."""
         backend = self.problem.backend
+        if self.problem.transitions is not None:
+            return "torch (the System has noise)"
         if backend == "torch":
             return "torch"
         try:

@@ -15,6 +15,7 @@ from sciml.errors import DataError, ModelError, quoted, suggestion
 from sciml.measurement.experiment import Experiment, column_names, read_experiments
 from sciml.measurement.likelihood import AbstractLikelihood, likelihood_of
 from sciml.measurement.smoothing import Curve, Sizes, smooth
+from sciml.measurement.transitions import AbstractTransitions, Kalman
 from sciml.solvers import AbstractSolver, Direct, Tsit5
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution, LogNormal, Normal
@@ -49,6 +50,7 @@ class Measured:
     gradients: Any = field(default_factory=Direct)
     max_steps: int = 10_000
     backend: str = "auto"
+    transitions: AbstractTransitions | None = None
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
     likelihoods: dict[str, AbstractDistribution] = field(init=False, repr=False)
     levels: dict[str, str] = field(init=False, repr=False)
@@ -59,15 +61,19 @@ class Measured:
             raise ModelError(f"a Problem starts from a System, not from `{type(self.system).__name__}`.")
         if self.system.discrete:
             raise ModelError("the System is a map (`discrete=True`): maps are not fitted yet.")
-        if self.system.noise:
-            raise ModelError(
-                f"{quoted(self.system.noise)} has a diffusion term: stochastic systems are not fitted yet."
-            )
+        check_stochastic(self)
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
         levels = _level_columns(self.system, self.noise or {}, column_names(self.data))
         experiments = read_experiments(self.data, names, levels, self.system.inputs, self.inputs, self.group)
         object.__setattr__(self, "experiments", experiments)
-        likelihoods, parameters = _declared_noise(self.system, self.noise, experiments, levels)
+        noise = self.noise
+        if self.transitions is not None and self.transitions.exact:
+            if noise is not None:
+                raise ModelError(
+                    f"`{self.transitions!r}` is for states measured without noise. Use `Kalman()` with noise."
+                )
+            noise = {column: Normal(1.0) for column in experiments[0].columns}
+        likelihoods, parameters = _declared_noise(self.system, noise, experiments, levels)
         object.__setattr__(self, "penalties", _listed(self.penalties))
         for penalty in self.penalties:
             penalty.violation(self.system)
@@ -84,6 +90,8 @@ class Measured:
         object.__setattr__(self, "_sizes", sizes)
         if self.backend not in ("auto", "native", "torch"):
             raise ModelError(f"backend {self.backend!r} is not known: use 'auto', 'native' or 'torch'.")
+        if self.transitions is not None:
+            self.transitions.check(self)
         self.starts  # noqa: B018  raises for missing initial values now, not in the middle of a fit
 
     @property
@@ -147,6 +155,8 @@ class Measured:
         )
 
     def _start(self, state: sp.Symbol, experiment: Experiment) -> Parameter | None:
+        if self.transitions is not None and self.transitions.exact:
+            return None
         given = self.system.initial.get(state)
         if isinstance(given, Parameter):
             return None if given.fixed else given
@@ -179,6 +189,23 @@ class Measured:
     def noise_parameters(self) -> tuple[sp.Symbol, ...]:
         """Symbols of the noise levels that were not declared and are therefore fitted."""
         return tuple(m.scale for column, m in self.likelihoods.items() if str(m.scale) == f"noise_{column}")
+
+
+def check_stochastic(measured: Measured) -> None:
+    """Refuse what a System with noise, or one without, cannot be joined to; the likelihood is `Kalman()` by default."""
+    system, transitions = measured.system, measured.transitions
+    if not system.noise:
+        if transitions is not None:
+            raise ModelError(f"`transitions={transitions!r}` is for stochastic Systems, and this one has no noise.")
+        return
+    if transitions is not None and not isinstance(transitions, AbstractTransitions):
+        raise ModelError(f"`transitions={transitions!r}` is not known: use `Kalman()` or `TransitionDensity()`.")
+    refused = [name for name in ("inputs", "events") if getattr(system, name)]
+    refused += ["penalties"] if measured.penalties else []
+    if refused or measured.backend == "native":
+        what = quoted(refused or ["backend='native'"])
+        raise ModelError(f"{what} cannot be joined to a stochastic System yet: leave it out, or the noise.")
+    object.__setattr__(measured, "transitions", transitions or Kalman())
 
 
 def _listed(penalties: Any) -> tuple[Penalty, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sciml.errors import DataError, quoted, suggestion
+from sciml.errors import DataError, ModelError, quoted, suggestion
 from sciml.lowering.networks import set_all_weights
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement.problem import Problem
@@ -40,6 +40,10 @@ def predict(
         experiment: Whose initial values, parameters and inputs to take.
         throw: Raise where the equations cannot be solved; otherwise the states are NaN from there.
     """
+    if problem.system.noise:
+        raise ModelError(
+            "a fit of a stochastic System has paths, no single trajectory: `sciml.simulate(fit.system, ts, paths=1000)`."
+        )
     start = problem.loss.initial_states(vector)[experiment]
     states = problem.loss.trajectory(vector, start, times, experiment)
     given = problem.experiments[experiment].signals

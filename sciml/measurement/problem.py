@@ -42,6 +42,8 @@ class Problem(Measured):
         rtol, atol: Its tolerances.
         gradients: How gradients pass through it.
         max_steps: Of one trajectory; a trial that needs more counts as failed.
+        transitions: Of a System with noise: how likely a series is. `Kalman()` (the default) for noisy, partial measurements,
+            `TransitionDensity()` for exact ones, `MomentMatching()` for many repeats.
         backend: "auto" computes the loss natively where it can and by torch elsewhere (`problem.engine` says which and
             why); "native" and "torch" insist.
 

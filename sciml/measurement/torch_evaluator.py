@@ -27,7 +27,7 @@ def initial_expressions(problem: Measured) -> list[sp.Expr]:
     """Initial state per state: its own symbol where it is fitted, else an expression of parameters."""
     fitted = {start.state for start in problem.starts}
     system = problem.system
-    given = [x if i in fitted else system.initial[x] for i, x in enumerate(system.states)]
+    given = [x if i in fitted else system.initial.get(x, sp.S.Zero) for i, x in enumerate(system.states)]
     return [sp.Float(value.value) if isinstance(value, Parameter) else value for value in given]
 
 
