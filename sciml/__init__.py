@@ -1,6 +1,6 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
 
-from sciml import datasets, dynamics, export, models, plot, stochastic
+from sciml import datasets, diffusion, dynamics, export, models, plot, stochastic
 from sciml.discovery import (
     SR3,
     STLSQ,
@@ -134,6 +134,7 @@ __all__ = [
     "compile",
     "correlated",
     "datasets",
+    "diffusion",
     "discover",
     "dynamics",
     "export",
