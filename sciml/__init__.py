@@ -1,6 +1,7 @@
 """Hybrid models of dynamical systems: SymPy equations, learned terms, closed-form laws."""
 
 from sciml import datasets, diffusion, dynamics, export, models, plot, stochastic
+from sciml.diffusion.posterior import posterior
 from sciml.discovery import (
     SR3,
     STLSQ,
@@ -147,6 +148,7 @@ __all__ = [
     "odeint_adjoint",
     "odeint_event",
     "plot",
+    "posterior",
     "simulate",
     "solve",
     "stochastic",

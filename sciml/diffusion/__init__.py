@@ -5,6 +5,7 @@ from sciml.diffusion.grids import AbstractGrid, Karras, Times, Uniform
 from sciml.diffusion.guidance import ClassifierFree, Guided, LinearInverse, inpainting
 from sciml.diffusion.likelihood import Exact, Hutchinson, bits_per_dimension, log_density
 from sciml.diffusion.networks import ScoreMLP, UNet
+from sciml.diffusion.posterior import Calibration, Posterior, Prior, posterior
 from sciml.diffusion.processes import EDM, VE, VP, AbstractProcess, SubVP
 from sciml.diffusion.reversal import probability_flow, reverse_sde
 from sciml.diffusion.samplers import (
@@ -31,6 +32,7 @@ __all__ = [
     "AbstractSampler",
     "AbstractWeighting",
     "Ancestral",
+    "Calibration",
     "ClassifierFree",
     "ConditionalScore",
     "DPMSolverPP",
@@ -45,7 +47,9 @@ __all__ = [
     "Karras",
     "LikelihoodWeighting",
     "LinearInverse",
+    "Posterior",
     "PredictorCorrector",
+    "Prior",
     "ProbabilityFlow",
     "ScoreMLP",
     "StochasticHeun",
@@ -58,6 +62,7 @@ __all__ = [
     "bits_per_dimension",
     "inpainting",
     "log_density",
+    "posterior",
     "probability_flow",
     "reverse_sde",
     "sample",

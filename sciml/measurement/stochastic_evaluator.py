@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +65,7 @@ class StochasticEvaluator(TorchEvaluator):
                 return None
             return float(value.detach()), *self._gradients(value, grid)
 
-    def linearize(self, *arguments: Any):
+    def linearize(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray, wanted: np.ndarray):
         raise ModelError(
             "a stochastic System has no residuals to linearize. Use `Adam` or `LBFGS`, and `ExactHessian()` for intervals."
         )

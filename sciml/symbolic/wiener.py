@@ -88,8 +88,8 @@ def correlated(states: Sequence[sp.Symbol], covariance: Any) -> dict[sp.Symbol, 
 
     Example:
         >>> x, y = sp.symbols("x y", real=True)
-        >>> correlated([x, y], [[4.0, 2.0], [2.0, 2.0]])
-        {x: {W_1: 2.0}, y: {W_1: 1.0, W_2: 1.0}}
+        >>> correlated([x, y], [[4.0, 2.0], [2.0, 2.0]])[x]
+        {W_1: 2.00000000000000}
     """
     try:
         matrix = np.asarray(covariance, dtype=float)

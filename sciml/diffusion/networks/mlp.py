@@ -19,6 +19,7 @@ class ScoreMLP(nn.Module):
         dropout: Share of inner units that are set to zero while training, against copying few data.
 
     Example:
+        >>> import torch
         >>> network = ScoreMLP(2)
         >>> network(torch.zeros(5, 2), torch.zeros(5)).shape
         torch.Size([5, 2])

@@ -24,7 +24,7 @@ class VE(AbstractProcess):
 
     Example:
         >>> import torch
-        >>> VE().std(torch.tensor([0.0, 1.0], dtype=torch.float64)).tolist()
+        >>> VE().std(torch.tensor([0.0, 1.0], dtype=torch.float64)).round(decimals=9).tolist()
         [0.01, 50.0]
 
     Reference:

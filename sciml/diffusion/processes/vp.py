@@ -28,7 +28,7 @@ class VP(AbstractProcess):
         >>> import torch
         >>> process = VP()
         >>> t = torch.tensor([0.5, 1.0], dtype=torch.float64)
-        >>> (process.mean(t) ** 2 + process.std(t) ** 2).tolist()
+        >>> (process.mean(t) ** 2 + process.std(t) ** 2).round(decimals=9).tolist()
         [1.0, 1.0]
 
     Reference:
