@@ -11,7 +11,6 @@ import pandas as pd
 
 from sciml.discovery.candidate import Candidate, corrected, rounded
 from sciml.fitting.result import Fit
-from sciml.measurement.information import information
 
 NEAR_TIE = 10.0
 
@@ -94,11 +93,10 @@ class Report:
         """Effective number of fitted quantities of the hybrid: all, less what the decay of weights and priors decide."""
         if self.hybrid is None:
             return float("nan")
-        found = information(self.hybrid.problem.loss, self.hybrid.vector)
-        if found is None:
-            return float("nan")
         known = self.hybrid.problem.loss.coordinates.prior_information(self.hybrid.vector)
-        return float(len(known) - known @ np.diag(np.linalg.pinv(found.matrix, hermitian=True)))
+        spread = np.diag(self.hybrid.laplace().covariance)
+        # Where the curvature is lost in noise the prior is all that is known.
+        return float(len(known) - np.sum(np.clip(known * spread, 0.0, 1.0)))
 
     @cached_property
     def verdict(self) -> str:
