@@ -39,7 +39,7 @@ def on_threads(count: int, run: Callable[[], np.ndarray]) -> Callable[[], np.nda
     return limited
 
 
-def compare(count: int, rounds: int, seed: int) -> list[dict[str, object]]:
+def compare(count: int, rounds: int, seed: int, threads: int) -> list[dict[str, object]]:
     """The table's rows."""
     rng = np.random.default_rng(seed)
     problem = peers.problem(WIDTHS[1:-1], np.array(peers.START) * (1 + 0.1 * rng.uniform(size=(count, 2))))
@@ -54,7 +54,7 @@ def compare(count: int, rounds: int, seed: int) -> list[dict[str, object]]:
         return solve(model, weights, data[:, 0], ts, inputs=np.ones(1)).states
 
     work = {"loss and gradient": {"native": on_threads(1, gradient)}, "forward": {"native": on_threads(1, forward)}}
-    if numba.config.NUMBA_NUM_THREADS > 1:
+    if threads > 1:
         work["loss and gradient"]["native, two threads"] = on_threads(2, gradient)
     for name in ("diffrax", "torchode", "torchdiffeq"):
         if name in peers.installed(name):
@@ -94,8 +94,13 @@ def main() -> None:
     """Run the comparison."""
     arguments = options(__doc__ or "").parse_args()
     torch.set_num_threads(1)
+    numba.set_num_threads(1)
     with threadpool_limits(1):
-        rows = compare(32 if arguments.quick else 256, 3 if arguments.quick else 15, arguments.seed)
+        if arguments.quick:
+            # One thread alone: the kernels for several need not be compiled.
+            rows = compare(32, 3, arguments.seed, threads=1)
+        else:
+            rows = compare(256, 15, arguments.seed, numba.config.NUMBA_NUM_THREADS)
     report(rows, arguments, machine("numba", "torch", "torchdiffeq", "torchode", "diffrax"))
     if arguments.out:
         draw(rows, arguments.out)

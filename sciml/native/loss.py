@@ -144,7 +144,7 @@ class Loss:
             | {"individual": individual},
         )
         self.model, n, count = model, model.states, len(shots)
-        self._kernel = loss_kernels.evaluate_parallel if parallel else loss_kernels.evaluate
+        self._parallel = parallel
         self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
         gaps = np.stack([np.broadcast_to(x, (n,)) for x in (continuity, logarithmic)])
         self.task.attach("continuity", gaps)
@@ -274,8 +274,11 @@ class Loss:
             raise ValueError(f"`theta` has shape {theta.shape}; expected {self._theta.shape}.")
         # One array of our own: the kernel is compiled for exactly one type of argument.
         self._theta[:] = theta
+        # On one thread the other kernel gives the same numbers, and need not be compiled, too.
+        threads = self._parallel and numba.get_num_threads() > 1
+        kernel = loss_kernels.evaluate_parallel if threads else loss_kernels.evaluate
         while True:
-            value = self._kernel(self._address, gradient)
+            value = kernel(self._address, gradient)
             if value != math.inf or not (self.shots["status"] == FULL).any():
                 return value
             self._grow()

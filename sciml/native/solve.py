@@ -190,7 +190,7 @@ class Integrator:
             self._lay_out(*layout)
         self._set_inputs(tables)
         states, ends = np.empty((len(y0), len(times), self.model.states)), np.empty(y0.shape)
-        run = integrate_all if self._lanes > 1 else integrate_one_by_one
+        run = integrate_all if self._lanes > 1 and threads > 1 else integrate_one_by_one
         arguments = (self._numbers, times, start, states, ends)
         while True:
             states[:, 0] = y0
