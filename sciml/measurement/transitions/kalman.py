@@ -47,7 +47,7 @@ class Kalman(AbstractTransitions):
 
     def negative_log(self, series: Series) -> Tensor:
         mean = series.initial
-        size = mean.detach().abs().clamp(min=1e-3)
+        size = mean.abs().clamp(min=1e-3)
         covariance = torch.diag_embed((self.spread * size) ** 2)
         rates = moment_rates(series.drift, series.diffusion)
         total = mean.new_zeros(())
