@@ -59,8 +59,11 @@ def noise(seed: int, steps: int) -> list[dict[str, object]]:
             total += np.mean(weights**2) if n >= 500 else 0.0
         exact = rate * deviation**2 / (curvature * (2 - rate * curvature))
         rows.append(row(f"variance of SGD, rate {rate}", exact, total / steps))
-        limit = rate * deviation**2 / (2 * curvature)
-        rows.append(row(f"variance of SGD, rate {rate}, Ornstein-Uhlenbeck limit", limit, total / steps))
+    limit = rate * deviation**2 / (2 * curvature)
+    rows.append(row("variance of SGD, rate 0.01, Ornstein-Uhlenbeck limit", limit, total / steps))
+    diffusion = GradientDescent(rate).diffusion(curvature * x**2 / 2, [x], [[deviation**2]], initial={x: 0.0})
+    ends = sciml.simulate(diffusion, [0.0, 3.0], paths=100 * steps, seed=seed)["x"][..., -1]
+    rows.append(row("variance of its stochastic System", limit * (1 - math.exp(-2 * curvature * 3)), ends.var()))
     return rows
 
 

@@ -134,6 +134,14 @@ def test_stationary_variance_of_descent_with_noise():
     assert np.mean(seen) == pytest.approx(rate * deviation**2 / (curvature * (2 - rate * curvature)), rel=0.01)
 
 
+def test_the_diffusion_of_descent_settles_at_the_covariance_of_theory():
+    covariance = np.array([[0.5, 0.2], [0.2, 0.3]])
+    system = GradientDescent(0.05).diffusion(x**2 + y**2, [x, y], covariance, initial={x: 0.0, y: 0.0})
+    found = sciml.simulate(system, [0.0, 4.0], paths=20_000, seed=0)
+    ends = np.stack([found["x"][..., -1], found["y"][..., -1]])
+    assert np.cov(ends) == pytest.approx(0.05 * covariance / 4, rel=0.06, abs=1e-4)  # h Σ / (2 λ), λ = 2
+
+
 def test_covariance_of_minibatch_gradients_is_that_of_many_batches():
     torch.manual_seed(1)
     inputs, target = torch.randn(30, 2, dtype=torch.float64), torch.randn(30, dtype=torch.float64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from sciml.dynamics.losses import Loss, as_field, as_map, as_system, gradient_of
 from sciml.errors import ModelError
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
+from sciml.symbolic.wiener import correlated
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,36 @@ class GradientDescent(_Optimizer):
         >>> GradientDescent(0.1).flow(x**2, [x])
         System(x' = -2*x)
     """
+
+    def diffusion(
+        self,
+        loss: sp.Expr,
+        variables: Sequence[sp.Symbol],
+        covariance: Any,
+        *,
+        initial: Mapping | None = None,
+        parameters: Mapping[sp.Symbol, Parameter | float] | None = None,
+    ) -> System:
+        r"""Stochastic descent as a stochastic System: :math:`d\theta = -\nabla f\,dt + \sqrt{h \Sigma}\,dW` (Itô).
+
+        Args:
+            loss, variables, initial, parameters: As for `descent`; the loss an expression.
+            covariance: Of the gradient of one batch, Σ, numbers in the order of the variables: `minibatch_covariance`
+                divided by the size of a batch.
+
+        Returns:
+            A System with noise, whose paths have the mean and covariance of the descent's to first order in h.
+
+        Example:
+            >>> x = sp.Symbol("x", real=True)
+            >>> GradientDescent(0.01).diffusion(x**2, [x], [[0.25]]).noise[x]
+            {W_1: 0.0500000000000000}
+
+        Reference:
+            Li, Tai, E (2017), Proceedings of Machine Learning Research 70, 2101-2110, theorem 1.
+        """
+        flow = self.flow(loss, variables, initial=initial, parameters=parameters)
+        return replace(flow, noise=correlated(variables, self.rate * np.asarray(covariance, dtype=float)))
 
     def _step(self, n, gradient, theta):
         return [theta - self.rate * gradient(theta)]
