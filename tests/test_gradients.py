@@ -68,8 +68,10 @@ def test_all_stages_at_once_give_the_gradient_of_step_by_step(solver, batch):
     if batch:
         ts[0, 4:] = torch.nan
     one, other = (gradient(state(batch), weights(), direct, solver=solver, ts=ts) for direct in DIRECT)
+    # The order of sums changes the error estimate, and with it the lengths of the steps that it steers.
+    tolerance = 1e-9 if solver.adaptive else 1e-12
     for a, b in zip(one, other):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])

@@ -250,6 +250,35 @@ def test_a_field_without_gradients_keeps_only_steps_with_outputs():
     torch.testing.assert_close(solution.ys[2], rotation.exact(grid(50.0))[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2,), (5, 2), (3, 2, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.complex128], ids=str)
+def test_numpy_takes_the_steps_that_torch_takes(monkeypatch, shape, dtype):
+    torch.manual_seed(0)
+    y0, ts = torch.randn(shape, dtype=dtype), torch.linspace(0, 2, 5, dtype=torch.float64)
+
+    def solution(tolerance):
+        with torch.no_grad():
+            # A conjugate is a view with a sign of its own, which NumPy does not know.
+            return solve(lambda t, y: torch.sin(t) * y.conj() - y**3, y0, ts, rtol=tolerance, atol=tolerance)
+
+    tolerance, limit = (1e-4, 1e-3) if dtype == torch.float32 else (1e-8, 1e-10)
+    on_host = solution(tolerance)
+    monkeypatch.setattr("sciml.solvers.host.LARGEST", 0)
+    by_torch = solution(tolerance)
+    assert on_host.stats == by_torch.stats
+    # Rounding changes the lengths of the steps, and with them the error.
+    torch.testing.assert_close(on_host.ys, by_torch.ys, rtol=0, atol=limit)
+
+
+def test_tangents_are_kept_where_no_graph_is_wanted():
+    y0, rate = grid(1.0), torch.tensor(-1.0, dtype=torch.float64)
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(rate, torch.ones_like(rate))
+        ys = solve(lambda t, y: dual * y, y0, grid(0.0, 1.0), rtol=1e-9, atol=1e-9).ys
+        tangent = torch.autograd.forward_ad.unpack_dual(ys[-1]).tangent
+    assert tangent.item() == pytest.approx(math.exp(-1), abs=1e-7)
+
+
 @pytest.mark.parametrize("previous", [math.nan, 1e-4, 1.0])
 @pytest.mark.parametrize("error", [0.0, 1e-12, 1e-3, 1.0, 5.0, math.inf, math.nan])
 def test_one_number_and_an_array_change_the_step_alike(error, previous):
@@ -268,6 +297,8 @@ def test_the_first_step_grows_by_its_own_error_alone():
 
 @pytest.mark.parametrize("batch", [(), (5,)])
 def test_an_explicit_step_waits_for_the_device_once(monkeypatch, batch):
+    # On the host there is nothing to wait for, and NumPy takes the steps.
+    monkeypatch.setattr("sciml.solvers.host.LARGEST", 0)
     waits = []
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
         original = getattr(torch.Tensor, name)

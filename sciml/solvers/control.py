@@ -22,7 +22,7 @@ def _operations(x):
     """The choice of one of two, the larger of two and the bounds, for arrays; for one number NumPy takes 20 times as long."""
     if isinstance(x, float):
         return (lambda c, a, b: a if c else b), max, (lambda value, low, high: min(max(value, low), high))
-    return np.where, np.maximum, np.clip
+    return np.where, np.maximum, (lambda value, low, high: np.minimum(np.maximum(value, low), high))
 
 
 def accepted_factor(error, previous, error_order, after_rejection):

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from sciml.solvers.steppers import BatchStepper, SingleStepper
-from sciml.solvers.tolerance import host
 
 
 @torch.no_grad()
@@ -27,11 +26,7 @@ def first_step(stepper: SingleStepper | BatchStepper, t: np.ndarray, end: np.nda
     """
     span = np.abs(end - t)
     sign = np.where(end >= t, 1.0, -1.0)
-
-    def size(x: Tensor) -> np.ndarray:
-        return host(stepper.tolerance.norm(x, y))
-
-    d0, d1 = size(y), size(f)
+    d0, d1 = stepper.size(y, y), stepper.size(f, y)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         h0 = np.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1)
         h0 = sign * np.nan_to_num(np.minimum(h0, span))
@@ -39,7 +34,7 @@ def first_step(stepper: SingleStepper | BatchStepper, t: np.ndarray, end: np.nda
         step = float(h0[0]) if single else torch.as_tensor(h0, dtype=y.dtype, device=y.device)[:, None]
         clock = stepper.clock(float((t + h0)[0]) if single else t + h0)
         slope = stepper.field(clock, y + step * f)
-        d2 = size(slope - f) / np.abs(h0)
+        d2 = stepper.size(slope - f, y) / np.abs(h0)
         largest = np.maximum(d1, d2)
         h1 = np.where(
             largest <= 1e-15, np.maximum(1e-6, np.abs(h0) * 1e-3), (0.01 / largest) ** (1 / stepper.tableau.order)

@@ -11,6 +11,7 @@ from sciml.solvers.control import smallest_step
 from sciml.solvers.diagnosis import diagnosed
 from sciml.solvers.field import Field, FlatField
 from sciml.solvers.first_step import first_step
+from sciml.solvers.host import HostBatch, HostSingle, computes_on_host
 from sciml.solvers.implicit import ImplicitStepper
 from sciml.solvers.march_adaptive import march_batch, march_single
 from sciml.solvers.march_fixed import march_fixed
@@ -22,6 +23,8 @@ from sciml.solvers.steppers import BatchStepper, SingleStepper
 from sciml.solvers.stops import Stops
 from sciml.solvers.tolerance import Tolerance, host
 from sciml.solvers.watch import Watch
+
+STATUSES = tuple(Status)
 
 
 @dataclass(frozen=True)
@@ -61,34 +64,21 @@ def march(
     solver, start = settings.solver, ts[:, 0]
     stepper = stepper_for(field, y0, start, solver, settings.tolerance)
     single = isinstance(stepper, SingleStepper)
-    end = np.array([row[~np.isnan(row)][-1] for row in ts])
+    end = ts[np.arange(len(ts)), np.sum(~np.isnan(ts), axis=1) - 1]
     stops = Stops(field, start, end)
     y, f, lost = _start(stepper, stops.begin, y0 if single else y0.reshape(len(ts), -1))
     keep = dense or f.requires_grad
     record = Record(solver.tableau, start, None if keep else Ahead(ts, end), stepper.masks, trace)
-    if lost.all():
-        status, counts, reached, h = np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start, 0 * start
-    elif solver.adaptive:
-        if settings.first_step is None:
-            h = first_step(stepper, stops.begin, end, y, f)
-        else:
-            h = np.copysign(settings.first_step, end - start)
-        limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
-        step_all = march_single if single else march_batch
-        status, counts, reached, h, y = step_all(
-            stepper, record, y, f, stops, h, lost, limit, settings.max_steps, watch
-        )
-    else:
-        status, counts, reached, h, y = march_fixed(
-            stepper, record, y, f, ts, solver.step, lost, settings.max_steps, watch, stops
-        )
+    # What leaves the finite numbers is told by status, not by warnings of NumPy.
+    with np.errstate(all="ignore"):
+        status, counts, reached, h, y = _stepped(stepper, record, y, f, ts, settings, watch, stops, lost)
     record.close(y)
     failures: tuple[Failure, ...] = ()
     if status.any():
         rows = torch.where(torch.as_tensor(lost, device=y.device)[:, None], y0.reshape(len(ts), -1), y).detach()
         failures = diagnosed(field, y0.shape, solver, settings.tolerance, status, reached, h, rows)
     stats = Stats(tuple(counts[0].tolist()), tuple(counts[1].tolist()), stepper.field.calls)
-    return March(record, tuple(Status(s) for s in status), stats, failures)
+    return March(record, tuple(STATUSES[s] for s in status.tolist()), stats, failures)
 
 
 def stepper_for(
@@ -113,7 +103,8 @@ def stepper_for(
     single, explicit = y0.ndim == 1, isinstance(solver, AbstractExplicit)
     flat = FlatField(field, y0.shape, lifted=single and not explicit)
     if explicit:
-        return (SingleStepper if single else BatchStepper)(flat, solver.tableau, y0, tolerance)
+        kinds = (HostSingle, HostBatch) if computes_on_host(y0) else (SingleStepper, BatchStepper)
+        return kinds[0 if single else 1](flat, solver.tableau, y0, tolerance)
     rows = y0.detach().reshape(len(start), -1)
     if isinstance(solver, AbstractSymplectic):
         momenta = getattr(field, "momenta", None) if solver.momenta is None else solver.momenta
@@ -121,6 +112,32 @@ def stepper_for(
         momenta = checked_momenta(flat, clock, rows, momenta, type(solver).__name__)
         return SplittingStepper(flat, solver.tableau, rows, tolerance, momenta)
     return ImplicitStepper(flat, solver.tableau, rows, tolerance)
+
+
+def _stepped(
+    stepper: SingleStepper | BatchStepper,
+    record: Record,
+    y: Tensor,
+    f: Tensor,
+    ts: Float[np.ndarray, "batch time"],
+    settings: Settings,
+    watch: Watch | None,
+    stops: Stops,
+    lost: Bool[np.ndarray, " batch"],
+):
+    """Status, counts of accepted and rejected steps, times reached, last trial steps, states there."""
+    start, end, solver = ts[:, 0], stops.end, settings.solver
+    if lost.all():
+        return np.full(len(ts), Status.NON_FINITE), np.zeros((2, len(ts)), int), start, 0 * start, y
+    if not solver.adaptive:
+        return march_fixed(stepper, record, y, f, ts, solver.step, lost, settings.max_steps, watch, stops)
+    if settings.first_step is None:
+        h = first_step(stepper, stops.begin, end, y, f)
+    else:
+        h = np.copysign(settings.first_step, end - start)
+    limit = smallest_step(start, end, settings.min_step, np.abs(end - start))
+    step_all = march_single if isinstance(stepper, SingleStepper) else march_batch
+    return step_all(stepper, record, y, f, stops, h, lost, limit, settings.max_steps, watch)
 
 
 def _start(

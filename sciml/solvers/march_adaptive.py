@@ -117,59 +117,62 @@ def march_batch(
     """
     order = stepper.tableau.error_order
     t, end = stops.begin.copy(), stops.end
-    counts = np.zeros((2, len(t)), dtype=int)
+    counts, trials = np.zeros((2, len(t)), dtype=int), 0
     status = np.where(lost, Status.NON_FINITE, Status.SUCCESS)
     previous, after_rejection = np.full(len(t), np.nan), np.zeros(len(t), dtype=bool)
     finite = np.ones(len(t), dtype=bool)
     active, tried = ~lost & (record.start != end), h
     while True:
-        landing, resume = stops.landing, stops.resume
-        last = np.abs(h) * STRETCH >= np.abs(landing - t)
-        short = active & ~last & (np.abs(h) < limit)
-        full = active & ~short & (counts.sum(axis=0) >= max_steps)
-        if (short | full).any():
+        gap, resume, size = stops.landing - t, stops.resume, np.abs(h)
+        last = size * STRETCH >= np.abs(gap)
+        short = active & ~last & (size < limit)
+        if trials >= max_steps or np.count_nonzero(short):
+            full = active & ~short & (counts.sum(axis=0) >= max_steps)
             status = np.where(short, np.where(finite, Status.STEP_UNDERFLOW, Status.NON_FINITE), status)
             status = np.where(full, Status.MAX_STEPS, status)
             active &= ~(short | full)
-        if not active.any():
+        if not np.count_nonzero(active):
             return status, counts, t, np.where(status == Status.SUCCESS, 0.0, tried), y
-        trial = np.where(active, np.where(last, landing - t, h), 0.0)
+        trial, trials = np.where(active, np.where(last, gap, h), 0.0), trials + 1
         tried = np.where(active, trial, tried)
         new, k = stepper.stages(t, trial, y, f)
         error = stepper.error(trial, y, new, k)
         finite = np.isfinite(error)
-        with np.errstate(invalid="ignore"):
-            accept = active & finite & (error <= 1.0)
-        reject = active & ~accept
-        step = np.where(accept, trial, 0.0)
-        if accept.any():
-            again = not finite.all()
+        accept = active & finite & (error <= 1.0)
+        number = np.count_nonzero(accept)
+        # Most often every trajectory moves, and no mask is needed.
+        whole = number == len(t)
+        if number:
+            step, again = trial if whole else np.where(accept, trial, 0.0), not (whole or finite.all())
             if again:
                 # Again with step 0 for the others: NaN * 0 in the backward pass of a mask is NaN.
                 new, k = stepper.stages(t, step, y, f)
-            final = resume == end
-            t_new = np.where(accept, np.where(last, np.where(final, end, landing), t + step), t)
+            arrived, jumped = accept & last, accept & last & (resume != end)
+            t_new = np.where(arrived, np.where(jumped, stops.landing, end), t + step)
             record.append(t, t_new, step, y, k)
             if watch is not None:
                 active &= ~watch.look(stepper.tableau, t, t_new, step, y, k)
-            if again or accept.all():
+            if again or whole:
                 y, f = new, k[-1]
             else:
                 mask = torch.as_tensor(accept, device=y.device)[:, None]
                 y, f = torch.where(mask, new, y), torch.where(mask, k[-1], f)
             t = t_new
-            jumped = accept & last & ~final
-            if jumped.any():
+            if np.count_nonzero(jumped):
                 t = np.where(jumped, resume, t)
                 stops.advance(jumped)
-                f = torch.where(
-                    torch.as_tensor(jumped, device=y.device)[:, None], stepper.field(stepper.clock(t), y), f
-                )
-        counts += np.stack([accept, reject])
-        grow = accepted_factor(np.where(accept, error, 1.0), previous, order, after_rejection)
-        next_h = trial * np.where(accept, grow, rejected_factor(error, order))
-        # A step that was cut short at a jump says nothing of the next.
-        next_h = np.where(accept & last & (np.abs(h) > np.abs(next_h)), h, next_h)
+                fresh = stepper.field(stepper.clock(t), y)
+                f = torch.where(torch.as_tensor(jumped, device=y.device)[:, None], fresh, f)
+        reject = active & ~accept
+        factor = accepted_factor(error if whole else np.where(accept, error, 1.0), previous, order, after_rejection)
+        if np.count_nonzero(reject):
+            factor = np.where(accept, factor, rejected_factor(error, order))
+        counts[0] += accept
+        counts[1] += reject
+        next_h = trial * factor
+        if stops.any:
+            # A step that was cut short at a jump says nothing of the next.
+            next_h = np.where(accept & last & (size > np.abs(next_h)), h, next_h)
         h = np.where(active, next_h, h)
         previous = np.where(accept, np.maximum(error, PREVIOUS_ERROR_FLOOR), previous)
         after_rejection = np.where(active, reject, after_rejection)

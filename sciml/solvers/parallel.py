@@ -10,7 +10,7 @@ from torch import Tensor
 from sciml.solvers.captured import graph_leaves
 from sciml.solvers.field import Field
 from sciml.solvers.loop import Settings
-from sciml.solvers.record import March, Record
+from sciml.solvers.record import March, Record, stacked
 from sciml.solvers.replay import replayed
 
 
@@ -86,7 +86,7 @@ def _same(
 def stage_points(record: Record) -> tuple[Tensor, Tensor, Tensor]:
     """Times `(step, stages, batch)`, states there `(step, stages, batch, state)`, and the stages found."""
     steps, batch = len(record.t), len(record.start)
-    k = torch.stack([stage for stages in record.k for stage in stages]).view(steps, -1, batch, record.y[0].shape[-1])
+    k = stacked(record.k).view(steps, -1, batch, record.y[0].shape[-1])
     y = torch.stack(record.y).view(steps, 1, batch, -1)
     kind = {"dtype": y.dtype, "device": y.device}
     h = record.column("h")

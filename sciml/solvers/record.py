@@ -1,12 +1,15 @@
 """The accepted steps of a solve, and all outputs from them in one batched interpolation."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sciml.solvers.captured import transformed
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.solution import Failure, Stats, Status
 
@@ -27,7 +30,7 @@ class Record:
         end: Time at its end; exact where a step lands on an output.
         h: Length of each step.
         y: State at its beginning.
-        k: Stages of each step.
+        k: Stages of each step, a list or stacked in one tensor.
         ahead: If given, only the steps that hold one of its outputs are kept.
         masks: Which components each stage counts for; None for all.
         trace: If given, it is told of every step.
@@ -42,9 +45,9 @@ class Record:
     end: list = field(default_factory=list)
     h: list = field(default_factory=list)
     y: list[Tensor] = field(default_factory=list)
-    k: list[list[Tensor]] = field(default_factory=list)
+    k: list[Sequence[Tensor]] = field(default_factory=list)
 
-    def append(self, t, end, h, y: Tensor, k: list[Tensor]) -> None:
+    def append(self, t, end, h, y: Tensor, k: Sequence[Tensor]) -> None:
         """Add one step, unless it holds no output and only outputs are wanted."""
         if self.trace is not None:
             self.trace.append(t, end, h, y, k[0])
@@ -75,30 +78,37 @@ class Record:
         """States at the times `ts`; NaN where no step holds the time."""
         located = self.locate(ts)
         # Only the steps that hold an output enter: the graph and the memory follow the outputs.
-        used, step = np.unique(located.step, return_inverse=True)
-        y = torch.stack([self.y[n] for n in used])
-        k = torch.stack([stage for n in used for stage in self.k[n]]).view(len(used), -1, *y.shape[1:])
-        index = torch.as_tensor(step.reshape(ts.shape), device=y.device)
+        used = np.flatnonzero(np.bincount(located.step.ravel(), minlength=len(self.t)))
+        step = np.searchsorted(used, located.step) if len(used) < len(self.t) else located.step
+        # One row for each trajectory and step.
+        y = torch.stack([self.y[n] for n in used], dim=-2)
+        k = stacked([self.k[n] for n in used])
+        k = k.movedim((0, 1), (-3, -2))
+        rows = torch.as_tensor(step + len(used) * np.arange(len(step))[:, None], device=y.device)
         weights = torch.as_tensor(located.weights, dtype=y.dtype, device=y.device)
-        if y.ndim == 2:
-            y, k = y.index_select(0, index[0]), k.index_select(0, index[0])
-            ys = torch.baddbmm(y[:, None], weights.view(len(y), 1, -1), k).view(*ts.shape, -1)
-        else:
-            # In pieces that stay in the cache: the gathered stages are many times larger than the outputs.
-            width = max(1, GATHER // k[0].numel())
-            pieces = zip(index.split(width, dim=1), weights.split(width, dim=1))
-            ys = torch.cat([_gather(y, k, *piece) for piece in pieces], dim=1)
+        y, k = y.reshape(-1, y.shape[-1]), k.reshape(-1, *k.shape[-2:])
+        # In pieces that stay in the cache: the gathered stages are many times larger than the outputs.
+        width = max(1, GATHER // (k[0].numel() * len(ts)))
+        pieces = [_gather(y, k, *piece) for piece in zip(rows.split(width, dim=1), weights.split(width, dim=1))]
+        ys = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
         if located.covered.all():
             return ys
         covered = torch.as_tensor(located.covered, device=y.device)
         return torch.where(covered[..., None], ys, torch.nan)
 
 
+def stacked(k: Sequence[Sequence[Tensor]] | Sequence[Tensor]) -> Float[Tensor, "step stages *state"]:
+    """The stages of all steps, whose stages are in a list or stacked already."""
+    whole = [stages for stages in k if isinstance(stages, Tensor)]
+    if len(whole) == len(k):
+        return torch.stack(whole)
+    return torch.stack([stage for stages in k for stage in stages]).unflatten(0, (len(k), -1))
+
+
 def _gather(y: Tensor, k: Tensor, index: Tensor, weights: Tensor) -> Float[Tensor, "batch time state"]:
-    """Outputs of a batch from the steps `index` and the weights of their stages."""
-    batch = torch.arange(len(index), device=y.device)[:, None].expand_as(index).reshape(-1)
+    """Outputs from the rows `index` of the states and stages, and the weights of their stages."""
     flat = index.reshape(-1)
-    ys = torch.baddbmm(y[flat, batch][:, None], weights.reshape(len(flat), 1, -1), k[flat, :, batch])
+    ys = torch.baddbmm(y.index_select(0, flat)[:, None], weights.reshape(len(flat), 1, -1), k.index_select(0, flat))
     return ys.view(*index.shape, -1)
 
 
@@ -112,18 +122,24 @@ class Ahead:
 
     def __init__(self, ts: Float[np.ndarray, "batch time"], end: Float[np.ndarray, " batch"]) -> None:
         self.sign = np.where(end >= ts[:, 0], 1.0, -1.0)
-        self.ts = np.pad(ts * self.sign[:, None], ((0, 0), (0, 1)), constant_values=np.nan)
+        self.ts = np.full((len(ts), ts.shape[1] + 1), np.nan)
+        self.ts[:, :-1] = ts * self.sign[:, None]
         self.row, self.next = np.arange(len(ts)), np.zeros(len(ts), dtype=int)
         self.upcoming = self.ts[:, 0]
+        # One trajectory goes in plain numbers: arrays of one take ten times as long.
+        self.single = self.ts[0][~np.isnan(self.ts[0])].tolist() if len(ts) == 1 else None
+        self.passed = 0
 
     def reached(self, end) -> bool:
         """Whether a step that ends at `end` holds an output."""
-        crossed = self.upcoming <= self.sign * end
-        found = bool(crossed.any())
-        while crossed.any():
+        if self.single is not None:
+            last = self.sign[0] * (end if isinstance(end, float) else end[0])
+            before, self.passed = self.passed, bisect_right(self.single, float(last))
+            return self.passed > before
+        end, found = self.sign * end, False
+        while np.count_nonzero(crossed := self.upcoming <= end):
             self.next += crossed
-            self.upcoming = self.ts[self.row, self.next]
-            crossed = self.upcoming <= self.sign * end
+            self.upcoming, found = self.ts[self.row, self.next], True
         return found
 
 
@@ -185,17 +201,32 @@ def locate(
         ts: The times to find.
     """
     t, end, h = column(steps.t), column(steps.end), column(steps.h)
-    batch = np.arange(len(ts))[:, None]
     forwards = np.where(end[-1] >= start, 1.0, -1.0)
-    step = np.stack([np.searchsorted(end[:, b] * forwards[b], ts[b] * forwards[b]) for b in range(len(ts))])
-    distance = (ts - start[:, None]) * forwards[:, None]
+    step = searched(end * forwards, ts * forwards[:, None])
     with np.errstate(invalid="ignore"):
-        covered = (step < len(t)) & (distance >= 0)
+        covered = (step < len(t)) & ((ts - start[:, None]) * forwards[:, None] >= 0)
         step = np.minimum(step, len(t) - 1)
-        length = h[step, batch]
-        theta = np.where(covered & (length != 0), (ts - t[step, batch]) / np.where(length == 0, 1, length), 0.0)
-    theta = np.where(ts == end[step, batch], np.where(length == 0, 0.0, 1.0), theta)
+        place = step * len(ts) + np.arange(len(ts))[:, None]
+        begin, finish, length = t.take(place), end.take(place), h.take(place)
+        still = length == 0
+        theta = np.where(covered & ~still, (ts - begin) / np.where(still, 1.0, length), 0.0)
+    theta = np.where((ts == finish) & ~still, 1.0, theta)
     return Located(step, tableau.dense_weights(theta) * length[..., None], covered)
+
+
+def searched(
+    ends: Float[np.ndarray, "step batch"], ts: Float[np.ndarray, "batch time"]
+) -> Int[np.ndarray, "batch time"]:
+    """For each trajectory the number of the first step that ends at the time or behind it; NaN is behind all.
+
+    Example:
+        >>> searched(np.array([[1.0, 10.0], [2.0, 20.0]]), np.array([[0.5, 1.0, 1.5], [5.0, 15.0, np.nan]])).tolist()
+        [[0, 0, 1], [0, 1, 2]]
+    """
+    if len(ts) == 1 or transformed():
+        return np.stack([np.searchsorted(column, row) for column, row in zip(ends.T, ts)])
+    rows = torch.from_numpy(np.ascontiguousarray(ends.T))
+    return torch.searchsorted(rows, torch.from_numpy(np.ascontiguousarray(ts))).numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from sciml.errors import SolveError
 from sciml.solvers.captured import graph_leaves
 from sciml.solvers.field import Field
 from sciml.solvers.loop import Settings, stepper_for
-from sciml.solvers.record import Located, Record, Trace
+from sciml.solvers.record import Located, Record, Trace, stacked
 
 
 def replayed(
@@ -73,7 +73,7 @@ def picked(record: Record, located: Located, first: int, rows: np.ndarray, colum
     """
     batch = located.step.shape[0]
     y = torch.stack(record.y).view(len(record.y), batch, -1)
-    k = torch.stack([stage for stages in record.k for stage in stages]).view(len(y), -1, batch, y.shape[-1])
+    k = stacked(record.k).view(len(y), -1, batch, y.shape[-1])
     step = torch.as_tensor(located.step[rows, columns] - first, device=y.device)
     weights = torch.as_tensor(located.weights[rows, columns], dtype=y.dtype, device=y.device)
     row = torch.as_tensor(rows, device=y.device)

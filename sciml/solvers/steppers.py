@@ -32,14 +32,22 @@ class SingleStepper:
         self.nodes = tableau.c.tolist()
         self.masks, self.unsolved = None, False
 
+    def size(self, x: Tensor, y: Tensor) -> Float[np.ndarray, " 1"]:
+        """How large a vector is in units of the tolerance."""
+        return np.atleast_1d(host(self.tolerance.norm(x, y)))
+
     def clock(self, t: float) -> Tensor:
         """The time as the field sees it."""
         return torch.tensor(t, **self.kind)
 
+    def clocks(self, t: float, h: float) -> tuple[Tensor, ...]:
+        """The times of all stages."""
+        return torch.tensor([t + c * h for c in self.nodes], **self.kind).unbind()
+
     def stages(self, t: float, h: float, y: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The new state and all stages of a step; `first` is the field at its beginning."""
         rows, field, k, new = self.tableau.rows, self.field, [first], y
-        times = torch.tensor([t + c * h for c in self.nodes], **self.kind).unbind()
+        times = self.clocks(t, h)
         for i in range(1, len(rows)):
             new = combine(y, rows[i], k, h)
             k.append(field(times[i], new))
@@ -63,11 +71,16 @@ class BatchStepper:
     def __init__(self, field: FlatField, tableau: Tableau, like: Tensor, tolerance: Tolerance) -> None:
         self.field, self.tableau, self.tolerance = field, tableau, tolerance
         self.kind = {"dtype": like.dtype, "device": like.device}
+        self.nodes = tableau.c[:, None]
         self.clock_shape = (len(like),) + (1,) * (1 if field.lifted else len(field.shape) - 1)
         # What each stage counts for, where a method splits the state.
         self.masks: Tensor | None = None
         # For which trajectories the last step could not be found, where it is implicit.
         self.unsolved: Bool[np.ndarray, " batch"] | bool = False
+
+    def size(self, x: Tensor, y: Tensor) -> Float[np.ndarray, " batch"]:
+        """How large vectors are in units of the tolerance."""
+        return host(self.tolerance.norm(x, y))
 
     def clock(self, t: Float[np.ndarray, " batch"]) -> Tensor:
         """The times as the field sees them: they broadcast against the state."""
@@ -75,7 +88,7 @@ class BatchStepper:
 
     def clocks(self, t: Float[np.ndarray, " batch"], h: Float[np.ndarray, " batch"]) -> tuple[Tensor, ...]:
         """The times of all stages."""
-        grid = torch.as_tensor(t + self.tableau.c[:, None] * h, **self.kind)
+        grid = torch.as_tensor(t + self.nodes * h, **self.kind)
         return grid.view(-1, *self.clock_shape).unbind()
 
     def stages(self, t: np.ndarray, h: np.ndarray, y: Tensor, first: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -91,12 +91,12 @@ class Stops:
     @property
     def landing(self) -> Float[np.ndarray, " batch"]:
         """Where the field is smooth up to: the next jump, or the end."""
-        return self._landings[self._row, self._next]
+        return self._landings[self._row, self._next] if self.any else self.end
 
     @property
     def resume(self) -> Float[np.ndarray, " batch"]:
         """Where to go on from there; the end itself behind the last jump."""
-        return self._resumes[self._row, self._next]
+        return self._resumes[self._row, self._next] if self.any else self.end
 
     def advance(self, arrived: Bool[np.ndarray, " batch"]) -> None:
         """Look for the next stop of trajectories that have arrived at theirs."""

@@ -56,14 +56,22 @@ class Tableau:
         return tuple(tuple((j, float(x)) for j, x in enumerate(row) if x != 0.0) for row in self.a)
 
     @cached_property
+    def sums(self) -> Float[np.ndarray, "stages terms"]:
+        """For each stage, the coefficients of the state, which is 1 and comes first, and of the other stages."""
+        return np.concatenate([np.ones((self.stages, 1)), self.a], axis=1)
+
+    @cached_property
     def error_row(self) -> tuple[tuple[int, float], ...]:
         """The pairs (stage, weight) of the error estimate that are not zero."""
         return () if self.error is None else tuple((j, float(x)) for j, x in enumerate(self.error) if x != 0.0)
 
     def dense_weights(self, theta: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any stages"]:
         """Weights of the stages at the fractions `theta` of the step."""
-        powers = theta[..., None] ** np.arange(1, self.dense.shape[1] + 1)
-        return powers @ self.dense.T
+        powers = np.empty((self.dense.shape[1], theta.size))
+        powers[0] = theta.ravel()
+        for m in range(1, len(powers)):
+            np.multiply(powers[m - 1], powers[0], out=powers[m])
+        return (powers.T @ self.dense.T).reshape(*theta.shape, self.stages)
 
 
 @dataclass(frozen=True, eq=False)
