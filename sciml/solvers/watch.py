@@ -11,7 +11,7 @@ from torch import Tensor
 from sciml.errors import ModelError
 from sciml.event import Event
 from sciml.solvers.methods.tableau import Tableau
-from sciml.solvers.record import Record
+from sciml.solvers.record import stacked
 from sciml.solvers.roots import bracketed_roots
 
 # Fractions of a step at which conditions are looked at: two changes of sign between them go unseen.
@@ -61,6 +61,34 @@ def condition_values(condition: Callable, t: Tensor, y: Tensor) -> Float[Tensor,
     return value.reshape(-1)
 
 
+class _Step:
+    """One accepted step, to be looked into anywhere.
+
+    Args:
+        tableau: The method's coefficients.
+        t: Times at the beginning.
+        end: Times at the end.
+        h: Lengths; 0 for a trajectory that did not move.
+        y: States at the beginning.
+        k: Stages.
+    """
+
+    def __init__(self, tableau: Tableau, t, end, h, y: Tensor, k: Sequence[Tensor]) -> None:
+        self.tableau, self.t, self.end, self.h = tableau, t, end, h
+        self.y = y.detach().reshape(len(t), -1)
+        self.k = stacked([k])[0].detach().reshape(-1, *self.y.shape)
+
+    def times(self, theta: Float[np.ndarray, "sample batch"]) -> Float[np.ndarray, "sample batch"]:
+        """Times at fractions of the step."""
+        return np.where(theta == 1.0, self.end, self.t + theta * self.h)
+
+    def states(self, theta: Float[np.ndarray, "sample batch"]) -> Float[Tensor, "sample batch state"]:
+        """States at fractions of the step."""
+        weights = self.tableau.dense_weights(theta) * self.h[:, None]
+        weights = torch.as_tensor(weights, dtype=self.y.dtype, device=self.y.device)
+        return self.y + torch.einsum("pbs,sbn->pbn", weights, self.k)
+
+
 class Watch:
     """Finds the events of a stretch of all trajectories; what it has found is in `hits`.
 
@@ -74,7 +102,7 @@ class Watch:
         self.events, self.like, self.sides = events, like, sides.copy()
         self.hits: list[Hit] = []
 
-    def look(self, tableau: Tableau, t, end, h, y: Tensor, k: list[Tensor]) -> Bool[np.ndarray, " batch"]:
+    def look(self, tableau: Tableau, t, end, h, y: Tensor, k: Sequence[Tensor]) -> Bool[np.ndarray, " batch"]:
         """Look into one step.
 
         Args:
@@ -89,42 +117,42 @@ class Watch:
             Which trajectories have met an event that stops their flow.
         """
         t, end, h = np.atleast_1d(t), np.atleast_1d(end), np.atleast_1d(h)
-        step = Record(tableau, t)
-        step.append(t, end, h, y.detach(), [stage.detach() for stage in k])
-
-        def values(e: int, theta: Float[np.ndarray, " batch"]) -> Float[np.ndarray, " batch"]:
-            times = np.where(theta == 1.0, end, t + theta * h)
-            states = step.interpolate(times[:, None])[:, 0].view(self.like.shape)
-            return self._evaluate(e, times, states)
-
-        grid = np.where(SAMPLES == 1.0, end[:, None], t[:, None] + SAMPLES * h[:, None])
-        with torch.no_grad():
-            states = step.interpolate(grid)
-            found = [
-                hit for e in range(len(self.events)) for hit in self._crossings(e, t, end, h, grid, states, values)
-            ]
+        step = _Step(tableau, t, end, h, y, k)
+        found = [hit for e in range(len(self.events)) for hit in self._crossings(e, step)]
         return self._keep(found, h)
 
-    def _evaluate(self, e: int, times: np.ndarray, states: Tensor) -> Float[np.ndarray, " batch"]:
-        found = condition_values(self.events[e].condition, clock(times, self.like), states)
-        return found.cpu().numpy().astype(np.float64)
+    @torch.no_grad()
+    def _values(self, e: int, step: "_Step", theta: Float[np.ndarray, "sample batch"]) -> np.ndarray:
+        """One condition at fractions of a step, `(sample, batch)`."""
+        times, states = step.times(theta), step.states(theta)
+        clocks = torch.as_tensor(times, dtype=self.like.dtype.to_real(), device=self.like.device)
+        shape = () if self.like.ndim == 1 else (-1, *(1 for _ in self.like.shape[1:]))
+        pairs = zip(clocks.unbind(), states.view(len(theta), *self.like.shape).unbind())
+        condition = self.events[e].condition
+        found = torch.stack([condition_values(condition, at.reshape(shape), state) for at, state in pairs])
+        return found.numpy(force=True).astype(np.float64)
 
-    def _crossings(self, e: int, t, end, h, grid: np.ndarray, states: Tensor, values: Callable):
+    def _crossings(self, e: int, step: "_Step"):
         """Changes of sign of one condition, from sample to sample."""
+        t, end, h = step.t, step.end, step.h
+        samples = self._values(e, step, np.broadcast_to(SAMPLES[:, None], (len(SAMPLES), len(t))))
         moving = h != 0
+        if (self.sides[e] * samples > 0)[:, moving].all():
+            return
         tolerance = np.maximum(LOCATED, CLOCK * np.maximum(np.abs(t), np.abs(end)) / np.where(moving, np.abs(h), 1.0))
         left, at_left = np.zeros(len(t)), np.zeros(len(t))
-        for j, right in enumerate(SAMPLES):
-            at_right = self._evaluate(e, grid[:, j], states[:, j].reshape(self.like.shape))
+        for right, at_right in zip(SAMPLES, samples):
             side = self.sides[e]
             crossed = moving & (side * np.sign(at_right) < 0) & np.isin(side, self.events[e].signs)
             if crossed.any():
                 # A value that is zero, or has the other sign by rounding, still stands on the side it came from.
                 begin = np.where(np.sign(at_left) == side, at_left, side * np.finfo(np.float64).tiny)
                 ends = np.where(crossed, right, left)
-                roots = bracketed_roots(lambda theta: values(e, theta), left, ends, begin, at_right, tolerance)
+                roots = bracketed_roots(
+                    lambda theta: self._values(e, step, theta[None])[0], left, ends, begin, at_right, tolerance
+                )
                 size = np.maximum(np.abs(at_left), np.abs(at_right))
-                times = np.where(roots == 1.0, end, t + roots * h)
+                times = step.times(roots[None])[0]
                 yield from (Hit(int(i), e, float(times[i]), float(size[i])) for i in np.flatnonzero(crossed))
             known = moving & (at_right != 0) & ~np.isnan(at_right)
             self.sides[e] = np.where(known, np.sign(at_right), side)
