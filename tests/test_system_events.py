@@ -12,7 +12,7 @@ from torch import nn
 
 import sciml
 from sciml import LBFGS, Event, Kvaerno5, Normal, Parameter, Problem, SingleShooting, System, models, simulate
-from sciml.errors import DataError, ModelError
+from sciml.errors import DataError, ModelError, SolveError
 from sciml.lowering.vector_field import compile
 from sciml.measurement.loss import Loss
 from sciml.solvers import Status, solve
@@ -113,6 +113,26 @@ def test_gravity_and_restitution_are_fitted_through_the_bounces():
     fit = sciml.fit(problem, SingleShooting(None), [LBFGS(steps=25)], progress=False)
     values = {str(symbol): parameter.value for symbol, parameter in fit.system.parameters.items()}
     assert values == pytest.approx({"g": 9.5, "e": 0.8}, rel=1e-3)
+
+
+def test_a_terminal_event_before_the_last_measurement_says_why_the_loss_is_infinite():
+    falling = System(
+        {x: v, v: -g},
+        parameters={g: Parameter(9.81, bounds=(5, 15))},
+        initial={x: 1.0, v: 0.0},
+        events=[Event(x, direction="falling", terminal=True)],
+    )
+    data = pd.DataFrame({"x": [1.0, 0.9, 0.5, 0.2]}, index=[0.0, 0.15, 0.3, 0.6])
+    lost = Problem(falling, data)
+    with pytest.warns(
+        UserWarning, match=r"ends the trajectory of experiment `.*` at t = 0\.451524, before .* at t = 0\.6"
+    ):
+        value, _ = lost.value_and_gradient(lost.initial())
+    assert value == np.inf
+    with pytest.raises(SolveError, match="infinite at all vectors.*Leave out the measurements behind the event"):
+        sciml.fit(lost, SingleShooting(None), [LBFGS(steps=2)], progress=False)
+    kept = Problem(falling, data[:0.4])
+    assert np.isfinite(kept.value_and_gradient(kept.initial())[0])
 
 
 def test_the_native_engine_refuses_events():

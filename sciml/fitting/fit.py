@@ -162,6 +162,8 @@ class _Run:
             held_out=None if scorer is None else scorer.log_likelihood(vector) / values,
         )
         if not np.isfinite(result.loss):
+            if problem.loss.ended:
+                raise SolveError(f"the loss is infinite at all vectors that were tried: {problem.loss.ended}")
             raise SolveError(
                 "the equations could not be solved at any vector that was tried, the start included. Try other starting "
                 "values, `MultipleShooting(intervals=...)`, or a larger `max_steps`. To see where it fails: "

@@ -117,6 +117,11 @@ class Loss:
         places = self._places()
         return NativeEvaluator(self.problem, self.shots, self.prices, self._model, self.coordinates, places, numbers)
 
+    @property
+    def ended(self) -> str:
+        """What to do about a terminal event that came before the last measurement and made the loss infinite, if one did."""
+        return self._evaluator.ended
+
     def in_pieces(self, intervals: int) -> Loss:
         """The same loss over more shots for each experiment; native code is shared."""
         other = Loss(self.problem, intervals)

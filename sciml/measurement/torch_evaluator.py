@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from sciml.lowering.vector_field import VectorField
 from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
 from sciml.signals import SignalRows
-from sciml.solvers import solve
+from sciml.solvers import Solution, Status, solve
 from sciml.symbolic.declarations import Parameter
 
 Rates = Callable[[Tensor, Tensor, Tensor, "Tensor | None"], Tensor]
@@ -51,7 +52,10 @@ class TorchEvaluator:
 
     def __init__(self, problem: Measured, shots: Sequence[Shot], prices: Sequence[np.ndarray], field: VectorField):
         self.problem = problem
+        self.shots = shots
         self.field = field
+        # Why the loss was infinite, where it was because of a terminal event.
+        self.ended = ""
         system = problem.system
         self._initial = torch_function(lower(system, initial_expressions(problem)))
         self._measure = torch_function(lower(system, measured_expressions(problem)))
@@ -181,7 +185,27 @@ class TorchEvaluator:
         )
         if not solution.successful:
             return y0, None
-        return y0, solution.ys[None] if one else solution.ys
+        ys = solution.ys[None] if one else solution.ys
+        self._explain_ends(solution, ys)
+        return y0, ys
+
+    def _explain_ends(self, solution: Solution, ys: Tensor) -> None:
+        """Say once why the loss is infinite where a terminal event ends a trajectory before its measurements."""
+        if self.ended or Status.EVENT not in solution.status or solution.events is None:
+            return
+        lost = self._rows & ys.detach().isnan().any(dim=-1)
+        for k in (k for k, status in enumerate(solution.status) if status == Status.EVENT and lost[k].any()):
+            met = solution.events.select(trajectory=k)
+            experiment = self.problem.experiments[self.shots[k].experiment]
+            last = float(self._times[k][self._rows[k]][-1])
+            self.ended = (
+                f"event {int(met.event[-1])} of the System is terminal and ends the trajectory of experiment "
+                f"`{experiment.name}` at t = {float(met.times[-1].detach()):.6g}, before its last measurement at t = {last:.6g}. "
+                "The loss is infinite at such values. Leave out the measurements behind the event, start from values "
+                "where it comes later, or let it reset the state instead."
+            )
+            warnings.warn(self.ended, stacklevel=2)
+            return
 
     def _shot_parameters(self, sets: Tensor) -> Tensor:
         """Parameters of some shots or rows; one set for all where none differ."""
