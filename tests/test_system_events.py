@@ -129,7 +129,7 @@ def test_a_terminal_event_before_the_last_measurement_says_why_the_loss_is_infin
     ):
         value, _ = lost.value_and_gradient(lost.initial())
     assert value == np.inf
-    with pytest.raises(SolveError, match="infinite at all vectors.*Leave out the measurements behind the event"):
+    with pytest.raises(SolveError, match=r"infinite at all vectors.*Leave out the measurements behind the event"):
         sciml.fit(lost, SingleShooting(None), [LBFGS(steps=2)], progress=False)
     kept = Problem(falling, data[:0.4])
     assert np.isfinite(kept.value_and_gradient(kept.initial())[0])

@@ -197,10 +197,10 @@ class TorchEvaluator:
         for k in (k for k, status in enumerate(solution.status) if status == Status.EVENT and lost[k].any()):
             met = solution.events.select(trajectory=k)
             experiment = self.problem.experiments[self.shots[k].experiment]
-            last = float(self._times[k][self._rows[k]][-1])
+            time, last = float(met.times[-1].detach()), float(self._times[k][self._rows[k]][-1])
             self.ended = (
                 f"event {int(met.event[-1])} of the System is terminal and ends the trajectory of experiment "
-                f"`{experiment.name}` at t = {float(met.times[-1].detach()):.6g}, before its last measurement at t = {last:.6g}. "
+                f"`{experiment.name}` at t = {time:.6g}, before its last measurement at t = {last:.6g}. "
                 "The loss is infinite at such values. Leave out the measurements behind the event, start from values "
                 "where it comes later, or let it reset the state instead."
             )
