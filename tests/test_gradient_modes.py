@@ -102,7 +102,8 @@ def test_all_exact_modes_give_the_same_gradient(name, batch):
     options = {"batch": batch, "ts": ts, "tolerance": 1e-3}
     one, *others = (gradient(SOLVERS[name], mode, **options) for mode in EXACT.values())
     # Newton's iteration ends within a thousandth of the tolerance: the modes see the stage before and after the rest.
-    limit = 1e-5 if "Kvaerno" in name else 1e-12
+    # Without a graph NumPy takes the steps: another rounding of the error estimate, other lengths of the steps.
+    limit = 1e-5 if "Kvaerno" in name else 1e-9 if name in ADAPTIVE else 1e-12
     for other in others:
         assert relative_error(other, one) < limit
 

