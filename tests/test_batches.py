@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import explosion
 
-from sciml.solvers import RK4, Dopri5, Kvaerno3, Status, Tsit5, solve
+from sciml.solvers import RK4, Dopri5, Status, Tsit5, solve
 
-METHODS = [Tsit5(), Dopri5(), RK4(step=0.05), Kvaerno3()]
+METHODS = [Tsit5(), Dopri5(), RK4(step=0.05)]
 # Below this size a state is so far from where it goes to infinity that rounding does not matter.
 SMALL = 100.0
 
@@ -28,7 +28,7 @@ def members(draw):
 
 
 @given(drawn=members(), solver=st.sampled_from(METHODS), graph=st.booleans())
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 def test_a_batch_with_a_diverging_member_equals_the_members_alone(drawn, solver, graph):
     rows, lost = drawn
     longest = max(len(times) for _, times in rows)
