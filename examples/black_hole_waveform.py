@@ -9,6 +9,7 @@ pericenter, in growing windows. Then L-BFGS on Re h22 with a noise level lowered
 t = 0; without it, lalsuite's SEOBNRv4 where that is installed, else the post-Newtonian TaylorT4. With `--train-until`
 the rest of the window is predicted. Mismatch and phase error are without any alignment; the imaginary part was never
 fitted. The law: two-power regressions of the learned factor of dp/dt against post-Newtonian theory, by truncation.
+With `--amplitude-order 2` p is an effective-one-body radius, to be compared with an orbit that is known: `--orbit FILE`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 import sympy as sp
 from matplotlib.figure import Figure
+from scipy.interpolate import CubicSpline
 
 import sciml
 from sciml import LBFGS, LogNormal, Normal, Parameter, Problem, SingleShooting, System, waves
@@ -31,6 +33,7 @@ from sciml.plot.style import COLORS
 from sciml.scripts import machine, options, table
 
 SOLVER = {"rtol": 1e-8, "atol": 1e-8}
+OMEGA = sp.Symbol("Omega", positive=True)
 SPREADS = {"p": 0.1, "phi": 0.05, "chi": 0.3}
 """How well the start of an orbit is known from the waveform, in M and rad."""
 
@@ -84,17 +87,27 @@ def minimized(system: System, data: pd.DataFrame, noise: dict, steps: int, seed:
     )
 
 
-def circular_start(frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int, quick: bool) -> sciml.Fit:
+def circular_start(
+    frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int, quick: bool, order: float = 0
+) -> sciml.Fit:
     """Factors that meet the effective orbit p(t), phi(t) read off amplitude and phase."""
     orbit = waveforms.effective_orbit(frame, data.index.to_numpy(), holes.symmetric_mass_ratio(q))
+    if order:
+        omega = waveforms.polar(frame).frequency(orbit.index)
+        correction = sp.lambdify(OMEGA, holes.amplitude_correction(OMEGA, holes.symmetric_mass_ratio(q), order))
+        orbit["p"] /= np.sqrt(correction(omega))
     first = orbit.iloc[0]
     system = holes.circular_inspiral(
         q,
+        amplitude_order=order,
         p=Parameter(first["p"], bounds=(4.0, None), prior=Normal(SPREADS["p"])),
         phi=Parameter(first["phi"], prior=Normal(SPREADS["phi"])),
     )
     noise = {"phi": Normal(0.05), "p": Normal(0.05)}
-    for share in (0.5, 1.0):  # Peters's rates alone merge before the window ends
+    shares = [0.5, 1.0]
+    while shares[0] * len(orbit) > 200:  # Peters's rates alone merge before a long window ends
+        shares.insert(0, shares[0] / 2)
+    for share in shares:
         part = orbit.iloc[: int(share * len(orbit))]
         fit = minimized(system, part, noise, 100 if quick else 300, seed, rtol=1e-7, atol=1e-7)
         system = continued(fit)
@@ -135,9 +148,12 @@ def eccentric_start(frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int
     return fit
 
 
-def learn(frame: pd.DataFrame, data: pd.DataFrame, q: float, eccentric: bool, seed: int, quick: bool) -> sciml.Fit:
+def learn(
+    frame: pd.DataFrame, data: pd.DataFrame, q: float, eccentric: bool, seed: int, quick: bool, order: float = 0
+) -> sciml.Fit:
     """The fit of Re h22 from a start that is read off the waveform."""
-    fit = (eccentric_start if eccentric else circular_start)(frame, data, q, seed, quick)
+    options = (frame, data, q, seed, quick)
+    fit = eccentric_start(*options) if eccentric else circular_start(*options, order)
     real = data[["h22_real"]]
     stages = ((3e-3, 100), (3e-4, 150)) if quick else ((1e-2, 200), (1e-3, 600), (1e-4, 2500))
     for level, steps in stages:
@@ -184,6 +200,24 @@ def compared(fit: sciml.Fit, frame: pd.DataFrame, start: float, stop: float, poi
     found = fit.simulate(times)
     curve = waves.curve(frame.index.to_numpy(), frame["h22_real"].to_numpy() + 1j * frame["h22_imag"].to_numpy())
     return Comparison(times, found, found["h22_real"] + 1j * found["h22_imag"], curve(times))
+
+
+def beside_orbit(comparison: Comparison, path: Path) -> dict[str, float]:
+    """How far the learned separation and angle are off a known orbit until -200 M.
+
+    The file is an npz with `t` of the wave and `dyn`, whose columns begin with t, r, phi; its first row belongs to the
+    first time of the wave. The angle is compared from the start of the window on.
+    """
+    with np.load(path, allow_pickle=False) as content:
+        if not {"t", "dyn"} <= set(content.files):
+            raise DataError(f"`{path.name}` holds {sorted(content.files)}: an orbit is `t` and `dyn` (t, r, phi, ...).")
+        orbit = content["dyn"]
+        times = orbit[:, 0] - orbit[0, 0] + content["t"][0]
+    shown = comparison.times[(comparison.times >= times[0]) & (comparison.times <= -200.0)]
+    r, phi = (CubicSpline(times, orbit[:, k])(shown) for k in (1, 2))
+    found, angle = (np.interp(shown, comparison.times, comparison.states[name]) for name in ("p", "phi"))
+    off = (angle - angle[0]) - (phi - phi[0])
+    return {"r off %": float(100 * np.abs(found / r - 1).max()), "phi off rad": float(np.abs(off).max())}
 
 
 def coefficients(nu: float) -> tuple[float, float]:
@@ -273,6 +307,8 @@ def main() -> None:
     parser.add_argument("--eccentric", action="store_true", help="an eccentric orbit, four learned factors")
     parser.add_argument("--train-until", type=float, metavar="T", help="fit to T only, predict the rest of the window")
     parser.add_argument("--conjugate", action="store_true", help="the file holds exp(+2i phi)")
+    parser.add_argument("--amplitude-order", type=float, default=0, choices=(0, 1, 1.5, 2), help="of circular orbits")
+    parser.add_argument("--orbit", type=Path, metavar="FILE", help="npz with t and dyn: compare r and phi")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="as many seeds from `--seed` on")
     arguments = parser.parse_args()
     frame = load(arguments)
@@ -287,15 +323,16 @@ def main() -> None:
     rows, comparisons = [], []
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         began, cpu = time.perf_counter(), time.process_time()
-        fit = learn(frame, data, q, arguments.eccentric, seed, arguments.quick)
+        fit = learn(frame, data, q, arguments.eccentric, seed, arguments.quick, arguments.amplitude_order)
         clock = {"seconds": time.perf_counter() - began, "core seconds": time.process_time() - cpu}
         comparisons.append(compared(fit, frame, start, stop))
-        rows.append({"seed": seed} | comparisons[-1].numbers(until) | clock | {"backend": fit.backend})
+        truth = beside_orbit(comparisons[-1], arguments.orbit) if arguments.orbit else {}
+        rows.append({"seed": seed} | comparisons[-1].numbers(until) | truth | clock | {"backend": fit.backend})
         print(table(rows[-1:]), flush=True)
     middle = {key: float(np.median([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "backend")}
     line = machine("torch", "numba", "sympy")
     print(line, table(rows), sep="\n")
-    laws = [] if arguments.eccentric else law(comparisons, holes.symmetric_mass_ratio(q))
+    laws = [] if arguments.eccentric or arguments.amplitude_order else law(comparisons, holes.symmetric_mass_ratio(q))
     if laws:
         print("factor of dp/dt, regressions with the leading 1 fixed; intervals are the range over seeds")
         print(table(laws))
