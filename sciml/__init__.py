@@ -19,6 +19,7 @@ from sciml.discovery import (
 from sciml.dropin import odeint, odeint_adjoint, odeint_event
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.event import Event
+from sciml.fitting.automatic import Automatic
 from sciml.fitting.checkpoint import Checkpoint
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.fit import fit
@@ -76,6 +77,7 @@ __all__ = [
     "SR3",
     "STLSQ",
     "Adam",
+    "Automatic",
     "Backsolve",
     "Bands",
     "BestSubset",

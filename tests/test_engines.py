@@ -50,6 +50,17 @@ def test_log_normal_noise_is_the_same_in_both_engines(name):
     agree(measured(MODELS[name], LogNormal))
 
 
+def test_names_of_the_generated_code_are_free_for_users():
+    x, y, first, tape, out = sp.symbols("x y first tape out", real=True)
+    model = System(
+        {x: tape * y - first * x, y: -out * y},
+        parameters={first: Parameter(1.2), tape: Parameter(0.3), out: Parameter(0.5)},
+        initial={x: 3 - first * tape, y: first},
+    )
+    times = np.linspace(0, 1, 5)
+    agree(Problem(model, pd.DataFrame({"x": np.cos(times)}, index=times), {"x": Normal(0.1)}, rtol=1e-8, atol=1e-8))
+
+
 def hybrid(activation: str = "tanh") -> Problem:
     x, y, k, sigma = sp.symbols("x y k sigma", real=True)
     f = sp.Function("f")

@@ -13,6 +13,7 @@ from sciml import (
     LBFGS,
     MLP,
     Adam,
+    Automatic,
     DataError,
     GrowingWindow,
     Holdout,
@@ -143,15 +144,22 @@ def test_adam_follows_its_schedule(schedule):
 # Growing windows
 
 
-def test_a_growing_window_finds_a_frequency_that_single_shooting_misses():
+def misleading():
+    """x = cos(2.6 t), from a frequency whose valley is another one."""
     times = np.linspace(0, 20, 81)
     data = pd.DataFrame({"x": np.cos(2.6 * times)}, index=times)
     model = System({x: v, v: -(w**2) * x}, parameters={w: Parameter(1.5, bounds=(0, None))}, initial={x: 1.0, v: 0.0})
-    problem = Problem(model, data, noise={x: Normal(0.1)})
-    single = sciml.fit(problem, SingleShooting(None), [LBFGS()], progress=False)
-    growing = sciml.fit(problem, GrowingWindow(20, start=None), [LBFGS()], progress=False)
+    return Problem(model, data, noise={x: Normal(0.1)})
+
+
+def test_a_growing_window_and_the_default_find_a_frequency_that_single_shooting_misses():
+    single = sciml.fit(misleading(), SingleShooting(), progress=False)
+    growing = sciml.fit(misleading(), GrowingWindow(20, start=None), [LBFGS()], progress=False)
+    default = sciml.fit(misleading(), progress=False)
     assert abs(single.estimates["w"] - 2.6) > 0.1
     assert growing.estimates["w"] == pytest.approx(2.6, rel=1e-4)
+    assert default.estimates["w"] == pytest.approx(2.6, rel=1e-4)
+    assert default.notes[-1].startswith("single shooting ended in a worse valley than ")
 
 
 # Many starts
@@ -164,6 +172,26 @@ def two_valleys(**bounds):
     frequency = Parameter(1.2, **(bounds or {"bounds": (1.0, 4.0)}))
     model = System({x: v, v: -(w**2) * x}, parameters={w: frequency}, initial={x: 1.0, v: 0.0})
     return Problem(model, data, noise={x: Normal(0.1)})
+
+
+def test_the_default_is_content_with_what_a_smooth_curve_leaves():
+    model = System({x: -k * x}, parameters={k: Parameter(0.2)})
+    noisy = pd.DataFrame({"x": 2 * np.exp(-TIMES) + 0.1 * np.sin(40 * TIMES)}, index=TIMES)
+    fit = sciml.fit(Problem(model, noisy, noise={x: Normal(0.1)}), progress=False)
+    assert {record.stage for record in fit.history} == {"Collocation", "LBFGS"}
+    assert Automatic().explains(fit.problem, fit.vector)
+    assert not Automatic().explains(fit.problem, fit.vector + 1.0)
+
+
+def test_a_wrong_form_keeps_the_best_of_single_and_multiple_shooting():
+    wrong = System({x: -k}, parameters={k: Parameter(0.2)}, initial={x: 2.0})
+    data = pd.DataFrame({"x": 2 * np.exp(-3 * TIMES)}, index=TIMES)
+    problem = Problem(wrong, data, noise={x: Normal(0.1)})
+    single = sciml.fit(problem, SingleShooting(), progress=False)
+    fit = sciml.fit(problem, progress=False)
+    assert any("gaps" in record.stage for record in fit.history)
+    assert fit.loss <= single.loss
+    assert fit.estimates["k"] == pytest.approx(single.estimates["k"], rel=1e-4)
 
 
 def test_many_starts_find_the_deepest_valley_and_keep_all():

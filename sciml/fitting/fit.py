@@ -13,10 +13,11 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from sciml.errors import ModelError, SolveError
+from sciml.fitting.automatic import Automatic
 from sciml.fitting.checkpoint import Checkpoint, Journal, identity_of
 from sciml.fitting.holdout import Holdout
 from sciml.fitting.monitor import Log, Monitor, Validation
-from sciml.fitting.objectives import AbstractObjective, SingleShooting
+from sciml.fitting.objectives import AbstractObjective
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam, Outcome
 from sciml.fitting.result import Fit
 from sciml.fitting.starts import in_parallel, varied
@@ -42,12 +43,13 @@ def fit(
     r"""Find the vector that minimizes a problem's negative log-posterior.
 
     By default: a start by matching the slopes of smoothing splines (`Collocation`), then, for a model with networks,
-    Adam and L-BFGS by single shooting; without networks, L-BFGS alone. Ctrl-C ends the fit and returns the best so
+    Adam and L-BFGS by single shooting; without networks, L-BFGS alone; and shorter shots where that leaves clearly more
+    than a smooth curve would (`Automatic`). Ctrl-C ends the fit and returns the best so
     far; trials that cannot be solved are stepped back from.
 
     Args:
         problem: What to fit.
-        objective: `SingleShooting()`, `MultipleShooting(intervals=...)` or `GrowingWindow(windows=...)`.
+        objective: `Automatic()`, `SingleShooting()`, `MultipleShooting(intervals=...)` or `GrowingWindow(windows=...)`.
         optimizers: Stages, one after another, of `Adam`, `LBFGS` and `LevenbergMarquardt`.
         seed: Of the random weights.
         starts: How many times to fit: first from the declared values, then from random ones (drawn from priors and
@@ -75,7 +77,7 @@ def fit(
         >>> round(fit(problem).estimates["k"], 4)
         1.5
     """
-    objective = SingleShooting() if objective is None else objective
+    objective = Automatic() if objective is None else objective
     _check(problem, objective, optimizers)
     if not isinstance(starts, int) or starts < 1:
         raise ModelError(f"`starts={starts!r}` must be a whole number from 1.")

@@ -46,7 +46,7 @@ FUNCTIONS = {
 }
 
 
-FIRST = sp.Symbol("first", real=True)
+FIRST = sp.Symbol("__first__", real=True)
 """The constant of a trajectory: 1 for a shot that starts at its experiment's initial value, 0 for one at a node."""
 
 
@@ -223,7 +223,7 @@ class Routine:
     def _inputs(self) -> list[str]:
         """Values `u0` and rates `v0` of the inputs from the coefficients of the present piece, as far as they are used."""
         used = {symbol.name for e in self._expressions() for symbol in e.free_symbols}
-        lines = ["    first = u[0]"] if FIRST.name in used else []
+        lines = [f"    {FIRST.name} = u[0]"] if FIRST.name in used else []
         for i in range(self.program.inputs):
             a, b, c, d = (f"u[{2 + 4 * i + j}]" for j in range(4))
             lines += [f"    u{i} = {a} + s * ({b} + s * ({c} + s * {d}))"] if f"u[{i}]" in used else []

@@ -43,6 +43,23 @@ def smooth(times: Float[np.ndarray, " time"], values: Float[np.ndarray, " time"]
     return curve
 
 
+def scatter(times: Float[np.ndarray, " time"], values: Float[np.ndarray, " time"]) -> float:
+    """Standard deviation of the noise of a series, from how far each value lies off the line through its neighbors.
+
+    Too large where the series bends between two times; infinite of fewer than three values.
+
+    Reference:
+        Gasser, Sroka, Jennen-Steinmetz (1986), Biometrika 73, 625-633.
+    """
+    known = np.isfinite(values)
+    t, y = times[known], values[known]
+    if len(t) < 3:
+        return np.inf
+    before = (t[2:] - t[1:-1]) / (t[2:] - t[:-2])
+    off = (before * y[:-2] + (1 - before) * y[2:] - y[1:-1]) / np.sqrt(1 + before**2 + (1 - before) ** 2)
+    return float(np.sqrt(np.mean(off**2)))
+
+
 def rounded(size: float) -> float:
     """Two significant digits, so that scales read well in printed laws."""
     return float(f"{size:.1e}") if np.isfinite(size) and size > 0 else 1.0
