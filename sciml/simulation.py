@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,7 @@ class Simulation:
         parameters: Values of the parameters (the System's own order); a row per trajectory where they differ.
         occurrences: The events met, of a System that has any; `events` shows them by name.
         signals: The inputs, of a System that has any: one for all trajectories, or one for each.
+        coverage: Of a fitted model: what tells where learned functions are asked for what they have not seen.
     """
 
     field: VectorField
@@ -67,6 +68,15 @@ class Simulation:
     parameters: Float[np.ndarray, "*trajectory parameter"] | None = None
     occurrences: Occurrences | None = None
     signals: tuple[Signals, ...] = ()
+    coverage: Callable[[Simulation], pd.DataFrame | None] | None = None
+
+    @property
+    def outside(self) -> pd.DataFrame | None:
+        """For each time and call of a learned function, whether its arguments are away from all that it saw in the fit.
+
+        None where nothing is learned, or where the trajectory is not one of `fit.simulate`.
+        """
+        return None if self.coverage is None else self.coverage(self)
 
     @property
     def system(self) -> System:

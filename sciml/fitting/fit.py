@@ -24,6 +24,7 @@ from sciml.fitting.starts import in_parallel, varied
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
 from sciml.measurement.problem import Problem
+from sciml.trust.audit import Audit, believed
 
 INTERRUPTED = "interrupted; this is the best so far"
 
@@ -148,7 +149,15 @@ class _Run:
         # Vectors are short here: threads of the linear algebra would only wait for each other, 20 times as long on busy
         # cores.
         with Monitor(show=progress, validation=validation, journal=journal, log=log) as monitor, threadpool_limits(1):
-            outcome = self._minimize(problem, monitor, begin)
+            audit = None
+            try:
+                problem, audit = _audited(problem, begin, monitor)
+                outcome = self.objective.minimize(problem, self.optimizers, monitor, begin)
+            except KeyboardInterrupt:
+                outcome = self._interrupted(problem, begin, monitor)
+            if journal.diverged:
+                text = "was written by other libraries or on another machine: its last part was redone"
+                monitor.note(f"the checkpoint {text}.")
         vector = outcome.vector if validation is None or validation.best is None else validation.best
         values = sum(experiment.observations for experiment in held or ())
         result = Fit(
@@ -162,6 +171,8 @@ class _Run:
             seconds=journal.seconds,
             seed=seed,
             held_out=None if scorer is None else scorer.log_likelihood(vector) / values,
+            stages=monitor.stages,
+            audit=audit,
         )
         if not np.isfinite(result.loss):
             if problem.loss.ended:
@@ -175,24 +186,13 @@ class _Run:
             journal.remove()
         return result
 
-    def _minimize(self, problem: Problem, monitor: Monitor, begin: Float[np.ndarray, " theta"]) -> Outcome:
-        try:
-            if problem.engine == "native":
-                monitor.stage("compiling", 1)
-                problem.loss.prepare()
-            return self.objective.minimize(problem, self.optimizers, monitor, begin)
-        except KeyboardInterrupt:
-            vector = begin if monitor.best is None else monitor.best
-            if not np.isfinite(problem.value_and_gradient(vector)[0]):
-                vector = begin
-            if self.checkpoint is not None:
-                monitor.journal.write()
-            return Outcome(vector, False, INTERRUPTED)
-        finally:
-            if monitor.journal.diverged:
-                monitor.note(
-                    "the checkpoint was written by other libraries or on another machine: its last part was redone."
-                )
+    def _interrupted(self, problem: Problem, begin: Float[np.ndarray, " theta"], monitor: Monitor) -> Outcome:
+        vector = begin if monitor.best is None else monitor.best
+        if not np.isfinite(problem.value_and_gradient(vector)[0]):
+            vector = begin
+        if self.checkpoint is not None:
+            monitor.journal.write()
+        return Outcome(vector, False, INTERRUPTED)
 
     def _validation(
         self, problem: Problem, held: tuple[Experiment, ...] | None
@@ -207,6 +207,17 @@ class _Run:
             return Journal()
         here = self.checkpoint.of_start(seed) if self.many else self.checkpoint
         return Journal.at(here, identity_of(problem, [self.objective, self.optimizers, self.validate, seed, vary]))
+
+
+def _audited(problem: Problem, begin: Float[np.ndarray, " theta"], monitor: Monitor) -> tuple[Problem, Audit | None]:
+    """The problem, compiled, with a gradient that passed at the start, if there is one."""
+    if problem.engine == "native":
+        monitor.stage("compiling", 1)
+        problem.loss.prepare()
+    problem, audit, text = believed(problem, begin)
+    if text is not None:
+        monitor.note(text)
+    return problem, audit
 
 
 def _check(problem: Any, objective: Any, optimizers: Any) -> None:

@@ -36,6 +36,23 @@ class Record:
     gradient_norm: float
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of a fit took.
+
+    Attributes:
+        name: As in the history.
+        iterations: Of the optimizer.
+        evaluations: Of the function that it minimized, with gradient.
+        seconds: Wall time.
+    """
+
+    name: str
+    iterations: int
+    evaluations: int
+    seconds: float
+
+
 class StageStopped(Exception):
     """A stage ends early; its best vector by validation is in the `Validation`."""
 
@@ -134,6 +151,7 @@ class Monitor:
     best: Float[np.ndarray, " theta"] | None = None
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     validation: Validation | None = None
     journal: Journal = field(default_factory=Journal)
     log: Log | None = None
@@ -169,6 +187,7 @@ class Monitor:
             else:
                 value, gradient = float(known[0]), known[1].copy()
             self.evaluations += 1
+            self.counts[self._stage] = self.counts.get(self._stage, 0) + 1
             if value < self._best_value:
                 self._best_value, self.best = value, project(np.array(vector))
             return value, gradient
@@ -253,6 +272,7 @@ class Monitor:
         found = {
             "names": np.frombuffer("\n".join(names).encode(), dtype=np.uint8),
             "history": np.array(rows, dtype=float).reshape(-1, 4),
+            "cost": np.array([(self.counts.get(n, 0), self.seconds.get(n, 0.0)) for n in names]).reshape(-1, 2),
             "numbers": np.array([self.evaluations, self._best_value, self._step]),
         }
         if self.best is not None:
@@ -265,11 +285,23 @@ class Monitor:
         known = self.journal.snapshot
         names = known["names"].tobytes().decode().split("\n")
         self.history = [Record(names[int(s)], int(k), float(v), float(g)) for s, k, v, g in known["history"]]
+        self.counts = {name: int(count) for name, (count, _) in zip(names, known["cost"])}
+        self.seconds = {name: float(seconds) for name, (_, seconds) in zip(names, known["cost"])}
         evaluations, self._best_value, step = map(float, known["numbers"])
         self.evaluations, self._step, self.best = int(evaluations), int(step), known.get("best")
         if self.validation is not None:
             prefix = "validation."
             self.validation.restore({n.removeprefix(prefix): a for n, a in known.items() if n.startswith(prefix)})
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What each stage took; stages of the same name together."""
+        names = list(dict.fromkeys(record.stage for record in self.history))
+        iterations = [sum(record.stage == name for record in self.history) for name in names]
+        return tuple(
+            Stage(name, steps, self.counts.get(name, 0), self.seconds.get(name, 0.0))
+            for name, steps in zip(names, iterations)
+        )
 
     def note(self, text: str) -> None:
         """Something a user should know about how the fit went."""

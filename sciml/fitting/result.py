@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 
 from sciml.errors import ModelError, quoted, suggestion
-from sciml.fitting.monitor import Record
+from sciml.fitting.monitor import Record, Stage
+from sciml.fitting.report import Report, report
 from sciml.fitting.saving import FIT_FIELDS, save
 from sciml.lowering.vector_field import VectorField, compile, trained_system
 from sciml.measurement.likelihood import likelihood_of
@@ -22,6 +23,8 @@ from sciml.measurement.prediction import load, number_of, output_times, predict
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation
 from sciml.symbolic.system import System
+from sciml.trust.audit import Audit
+from sciml.trust.coverage import Coverage
 from sciml.uncertainty.chains import Chains, sample
 from sciml.uncertainty.curvature import AbstractCurvature
 from sciml.uncertainty.ensemble import Ensemble, bootstrap
@@ -45,6 +48,8 @@ class Fit:
         seed: Of the random weights and of the start.
         starts: With many starts, all fits that succeeded, best first.
         held_out: Under validation, mean log-density of a held-out value (without priors), otherwise None.
+        stages: What each stage took.
+        audit: The gradient against finite differences at the start; None where the equations could not be solved there.
     """
 
     problem: Problem
@@ -58,6 +63,8 @@ class Fit:
     seed: int = 0
     starts: tuple[Fit, ...] = field(default=(), repr=False)
     held_out: float | None = None
+    stages: tuple[Stage, ...] = ()
+    audit: Audit | None = None
 
     @property
     def backend(self) -> str:
@@ -151,7 +158,31 @@ class Fit:
         """
         number = number_of(self.problem, experiment)
         times = output_times(self.problem, ts, number)
-        return predict(self.field, self.problem, self.vector, times, number)
+        found = predict(self.field, self.problem, self.vector, times, number)
+        return replace(found, coverage=self._outside) if self.problem.system.learned else found
+
+    def _outside(self, simulation: Simulation) -> pd.DataFrame | None:
+        return None if self.coverage is None else self.coverage.outside(simulation)
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """Which inputs the learned functions have seen along the fitted trajectories; None where nothing is learned."""
+        if not self.problem.system.learned:
+            return None
+        return Coverage.of([self._visited(e) for e in range(len(self.problem.experiments))])
+
+    def _visited(self, experiment: int) -> Simulation:
+        times = self.problem.experiments[experiment].times
+        fine = np.linspace(times[0], times[-1], max(200, 2 * len(times)))
+        return predict(self.field, self.problem, self.vector, fine, experiment)
+
+    def report(self, profiles: bool = True) -> Report:
+        """What speaks for and against believing the fit: gradient, coverage, confounding, cost.
+
+        Args:
+            profiles: Whether to look for parameters that networks can imitate: second derivatives and a profile for each.
+        """
+        return report(self, profiles)
 
     @torch.no_grad()
     def rates(

@@ -3,6 +3,7 @@
 from sciml.plot.dynamics import bifurcation, lyapunov, phase_portrait, spectrum
 from sciml.plot.fits import fit
 from sciml.plot.laws import discovery
+from sciml.plot.reports import report
 from sciml.plot.simulations import solution
 
-__all__ = ["bifurcation", "discovery", "fit", "lyapunov", "phase_portrait", "solution", "spectrum"]
+__all__ = ["bifurcation", "discovery", "fit", "lyapunov", "phase_portrait", "report", "solution", "spectrum"]

@@ -1,0 +1,135 @@
+"""The trust report of a fit: gradient, coverage, confounding, cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sciml.fitting.monitor import Stage
+from sciml.measurement.coordinates import Coordinates
+from sciml.trust.audit import Audit, audit
+from sciml.trust.confounding import Confounding, confounding
+from sciml.trust.coverage import Coverage
+
+if TYPE_CHECKING:
+    from sciml.fitting.result import Fit
+
+
+@dataclass(frozen=True)
+class Report:
+    """What speaks for and against believing a fit.
+
+    Attributes:
+        fit: Which.
+        start, end: The gradient against finite differences, at the start and at the end; None where the equations could
+            not be solved.
+        coverage: Which inputs the learned functions have seen; None where there are none.
+        confounding: What the networks can imitate, worst first; empty where there are none, or where it was not asked for.
+        stages: Iterations, evaluations and seconds of each stage.
+        terms: The negative log-posterior in parts: each column of the data, priors, decay of weights, penalties.
+        milliseconds: Of one evaluation of loss and gradient.
+    """
+
+    fit: Fit
+    start: Audit | None
+    end: Audit | None
+    coverage: Coverage | None
+    confounding: tuple[Confounding, ...]
+    stages: tuple[Stage, ...]
+    terms: dict[str, float]
+    milliseconds: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against believing it, a sentence each."""
+        found = [
+            f"The gradient at the {where} is off by {one.error:.1%} against a finite difference."
+            for where, one in (("start", self.start), ("end", self.end))
+            if one is not None and not one.passed
+        ]
+        found += [f"The networks can imitate `{one.name}`." for one in self.confounding if one.imitated]
+        if not self.fit.converged:
+            found.append(f"The fit did not converge: {self.fit.message}.")
+        return (*found, *self.fit.notes)
+
+    def __str__(self) -> str:
+        lines = ["Gradient against finite differences along a random direction"]
+        for where, one in (("start", self.start), ("end", self.end)):
+            text = "not solvable" if one is None else f"relative error {one.error:.1e} ({one.engine.split()[0]})"
+            lines.append(f"  at the {where}: {text}")
+        if self.coverage is not None:
+            lines += ["Coverage", *(f"  {seen}" for seen in self.coverage.seen)]
+        if self.confounding:
+            lines += ["Confounding", *(f"  {one}" for one in self.confounding)]
+        lines.append(
+            f"Cost: {self.fit.evaluations} evaluations in {self.fit.seconds:.2f} s, {self.milliseconds:.3g} ms each now"
+        )
+        lines += [
+            f"  {s.name}: {s.iterations} iterations, {s.evaluations} evaluations, {s.seconds:.2f} s"
+            for s in self.stages
+        ]
+        lines.append(f"Loss {self.fit.loss:.6g}")
+        lines += [f"  {name}: {value:.6g}" for name, value in self.terms.items()]
+        lines += ["Warnings", *(f"  {text}" for text in self.warnings or ("none",))]
+        return "\n".join(lines)
+
+
+def report(fit: Fit, profiles: bool = True) -> Report:
+    """Look at a fit from all sides.
+
+    Args:
+        fit: Which.
+        profiles: Whether to look for confounding, which takes second derivatives and a profile per parameter.
+    """
+    learned = bool(fit.problem.system.learned)
+    started = time.perf_counter()
+    for _ in range(5):
+        fit.problem.value_and_gradient(fit.vector)
+    milliseconds = 200 * (time.perf_counter() - started)
+    return Report(
+        fit=fit,
+        start=fit.audit,
+        end=audit(fit.problem, fit.vector),
+        coverage=fit.coverage,
+        confounding=confounding(fit.laplace()) if learned and profiles else (),
+        stages=fit.stages,
+        terms=terms(fit),
+        milliseconds=milliseconds,
+    )
+
+
+def terms(fit: Fit) -> dict[str, float]:
+    """The negative log-posterior in parts."""
+    problem, loss = fit.problem, fit.problem.loss
+    parts = dict.fromkeys(problem.columns, 0.0)
+    for e, experiment in enumerate(problem.experiments):
+        means, scales = fit.predicted(experiment=e)
+        for name, likelihood in zip(problem.columns, problem.densities):
+            known = np.isfinite(experiment.column(name))
+            values = [
+                torch.tensor(x[known])
+                for x in (experiment.column(name), means[name].to_numpy(), scales[name].to_numpy())
+            ]
+            parts[name] += float(likelihood.negative_log(*values))
+    found = {f"column `{name}`": value for name, value in parts.items()}
+    values, _ = loss.coordinates.values(fit.vector)
+    count = len(loss.labels)
+    weights = len(values) - count - len(problem.starts)
+    found["priors of parameters"] = _penalty(
+        loss.coordinates, values, [*range(count), *range(count + weights, len(values))]
+    )
+    if weights:
+        found["decay of weights"] = _penalty(loss.coordinates, values, range(count, count + weights))
+    if problem.penalties:
+        found["penalties"] = fit.loss - sum(found.values())
+    return found
+
+
+def _penalty(coordinates: Coordinates, values: np.ndarray, places: Sequence[int]) -> float:
+    indices = np.array(list(places), dtype=int)
+    return coordinates.at(indices).penalty(values[indices])[0]

@@ -1,0 +1,132 @@
+"""What a fit says of itself: gradient audits, coverage, confounding, cost."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sympy as sp
+
+import sciml
+from sciml import LBFGS, MLP, LogNormal, Normal, Parameter, Penalty, Problem, SingleShooting, System
+from sciml.measurement.loss import Loss
+from sciml.trust.audit import audit
+from sciml.trust.coverage import Seen
+
+x, y, k, b = sp.symbols("x y k b", real=True)
+f = sp.Function("f")
+TIMES = np.linspace(0, 3, 16)
+DATA = pd.DataFrame({"x": 2 * np.exp(-TIMES), "y": 1 + np.sin(TIMES)}, index=TIMES)
+
+
+def problem(**options):
+    """A rate k that f(x) can imitate, and a rate b in an equation of its own that no network touches."""
+    rates = {k: Parameter(0.5, prior=Normal(1.0)), b: Parameter(0.5)}
+    model = System({x: -k * x + f(x), y: b * sp.cos(y)}, parameters=rates, learned={f: MLP((4,), decay=1e-3)})
+    return Problem(model, DATA, {x: Normal(0.02), y: Normal(0.1)}, **options)
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return sciml.fit(problem(penalties=[Penalty(x > 0.5, 10.0)]), SingleShooting(), [LBFGS(100)], progress=False)
+
+
+@pytest.fixture(scope="module")
+def report(fit):
+    return fit.report()
+
+
+def test_gradients_pass_at_start_and_end(report):
+    assert report.start.error < 1e-3
+    assert report.end.error < 1e-3
+
+
+def test_a_wrong_gradient_is_found_and_another_engine_taken(monkeypatch):
+    original = Loss.value_and_gradient
+
+    def wrong(self, vector, continuity=0.0):
+        value, gradient = original(self, vector, continuity)
+        return value, gradient * (1.5 if self.engine == "native" else 1.0)
+
+    monkeypatch.setattr(Loss, "value_and_gradient", wrong)
+    assert audit(problem(), problem().initial()).error == pytest.approx(1 / 3, rel=0.01)
+    found = sciml.fit(problem(), SingleShooting(None), [LBFGS(2)], progress=False)
+    assert found.backend == "torch"
+    assert found.notes[0].startswith("the gradient by native with Direct(")
+    assert "is off by 33.3% against finite differences: torch with Direct(" in found.notes[0]
+    assert found.audit.passed
+
+
+def test_a_gradient_that_no_engine_has_right_is_told(monkeypatch):
+    original = Loss.value_and_gradient
+    monkeypatch.setattr(Loss, "value_and_gradient", lambda self, v, c=0.0: (original(self, v, c)[0], 0 * v + 1e6))
+    found = sciml.fit(problem(backend="torch"), SingleShooting(None), [LBFGS(1)], progress=False)
+    assert "in every engine: the trajectory may be chaotic or too long. Try `MultipleShooting" in found.notes[0]
+    assert not found.audit.passed
+
+
+def test_coverage_masks_what_was_not_seen(fit):
+    inside = fit.simulate()
+    assert not inside.outside["f(x)"].any()
+    later = fit.simulate(np.linspace(0, 9, 40))
+    expected = later["x"] < DATA["x"].min() - 0.15 * np.ptp(DATA["x"])
+    assert not later.outside["f(x)"].to_numpy()[later["x"] > DATA["x"].min()].any()
+    assert later.outside["f(x)"].to_numpy()[expected].all()
+    assert sciml.simulate(fit.system, TIMES).outside is None  # nothing is known of where it comes from
+
+
+def test_a_ring_does_not_cover_its_middle():
+    angles = np.linspace(0, 2 * np.pi, 200)
+    ring = Seen("f(x, y)", ("x", "y"), np.stack([3 * np.cos(angles), 100 * np.sin(angles)], axis=1))
+    points = np.array([[3.0, 0.0], [0.0, 100.0], [0.0, 0.0], [0.0, 150.0], [np.nan, 0.0]])
+    assert ring.covers(points).tolist() == [True, True, False, False, False]
+    assert 0.3 < ring.share < 0.8
+
+
+def test_a_rate_beside_a_network_is_imitated_and_one_without_is_not(report):
+    found = {one.name: one for one in report.confounding}
+    assert found["k"].imitated
+    assert not found["b"].imitated
+    assert found["b"].ratio == pytest.approx(1.0, abs=0.05)
+    low, high = found["k"].profile.interval
+    assert high - low > 1.0, "the prior has a standard deviation of 1"
+    assert "the networks can imitate `k`. Fix it, state a prior" in str(found["k"])
+
+
+def test_the_terms_add_up_to_the_loss(report, fit):
+    assert sum(report.terms.values()) == pytest.approx(fit.loss)
+    assert sum(v for n, v in report.terms.items() if n.startswith("column")) == pytest.approx(-fit.log_likelihood)
+    assert report.terms["penalties"] > 0
+
+
+def test_stages_count_iterations_and_evaluations(report, fit):
+    assert [stage.name for stage in report.stages] == ["Collocation", "LBFGS"]
+    assert sum(stage.evaluations for stage in report.stages) == fit.evaluations
+    assert sum(stage.iterations for stage in report.stages) == len(fit.history)
+    assert 0 < sum(stage.seconds for stage in report.stages) <= fit.seconds
+
+
+def test_the_report_reads_as_text(report):
+    text = str(report)
+    for part in (
+        "at the end: relative error",
+        "`f(x)` has seen x from",
+        "Confounding",
+        "LBFGS:",
+        "The networks can imitate `k`.",
+    ):
+        assert part in text
+
+
+def test_the_report_is_drawn(report, tmp_path):
+    figure = sciml.plot.report(report, tmp_path / "report.png")
+    assert (tmp_path / "report.png").stat().st_size > 10_000
+    assert [axes.get_xlabel() for axes in figure.axes][-1] == "time / s"
+
+
+def test_of_equations_alone_nothing_is_covered_or_confounded():
+    model = System({x: -k * x}, parameters={k: Parameter(0.5)})
+    found = sciml.fit(Problem(model, DATA[["x"]], {x: LogNormal(0.1)}), progress=False)
+    report = found.report()
+    assert report.coverage is None
+    assert report.confounding == ()
+    assert report.warnings == ()
+    assert str(report).endswith("none")
