@@ -64,20 +64,37 @@ def bound(seed: int) -> dict[str, object]:
     return row("100 tanh networks: largest log |g_t| over its bound, at most 0", 0, worst)
 
 
-def edge(seed: int, quick: bool) -> tuple[dict[str, object], np.ndarray, np.ndarray]:
-    """The largest exponent of random tanh networks over their gain, and where it passes through zero."""
-    size, gains = 100 if quick else 500, torch.linspace(0.8, 1.4, 13, dtype=torch.float64)
+def mean_field(gain: float) -> float:
+    """The largest exponent of infinitely many units: the average of log|g φ'| over their Gaussian states."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(201)
+    weights, variance = weights / weights.sum(), 1.0
+    for _ in range(3000):
+        variance = gain**2 * (weights * np.tanh(math.sqrt(variance) * nodes) ** 2).sum()
+    return float(np.log(gain**2 * (weights * (1 - np.tanh(math.sqrt(variance) * nodes) ** 2) ** 2).sum()) / 2)
+
+
+def edge(seed: int, quick: bool) -> tuple[list[dict[str, object]], np.ndarray, np.ndarray]:
+    """The largest exponent of random tanh networks over their gain.
+
+    Below the edge all states die out by log(g ρ(W)): there it passes through zero at 1/ρ(W). Just above it a network of
+    finite size can settle on a cycle instead of chaos, and its exponent stays at zero for a while.
+    """
+    size, gains = 100 if quick else 500, torch.linspace(0.8, 1.6, 17, dtype=torch.float64)
     w = random(size, size, seed=seed) / math.sqrt(size)
     networks = Map(lambda y: torch.tanh(gains[:, None] * (y @ w.T)))
-    duration = 200 if quick else 3000
+    duration = 200 if quick else 2000
     found = dynamics.lyapunov_spectrum(
-        networks, random(len(gains), size, seed=seed + 1), duration=duration, transient=duration // 3, count=1
+        networks, random(len(gains), size, seed=seed + 1), duration=duration, transient=duration // 2, count=1
     )
-    exponents = found.exponents[:, 0]
-    below = int(np.argmax(exponents > 0)) - 1
-    share = -exponents[below] / (exponents[below + 1] - exponents[below])
-    onset = gains[below] + share * (gains[below + 1] - gains[below])
-    return row(f"onset of chaos, random tanh networks of {size}", 1, float(onset)), gains.numpy(), exponents
+    exponents, values = found.exponents[:, 0], gains.numpy()
+    quiet = values < 0.95
+    onset = math.exp(float((np.log(values) - exponents)[quiet].mean()))
+    rows = [
+        row(f"random tanh networks of {size}: gain at which silence ends", 1, onset),
+        row("the first gain with a positive exponent", 1, values[np.argmax(exponents > 1e-3)]),
+        row("exponent at g = 1.6 against infinitely many units", mean_field(1.6), exponents[-1]),
+    ]
+    return rows, values, exponents
 
 
 class Reader(nn.Module):
@@ -168,8 +185,10 @@ def by_products(seed: int) -> dict[str, object]:
 def picture(gains: np.ndarray, exponents: np.ndarray, curves: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     figure, axes = figure_of(1, 2)
     axes[0].axhline(0, color="0.7", lw=0.8)
-    axes[0].plot(gains, np.log(gains), "--", color="0.4", label="log g")
-    axes[0].plot(gains, exponents, "o-", ms=4, color=color(0), label="largest exponent")
+    axes[0].plot(gains[gains <= 1], np.log(gains[gains <= 1]), "--", color="0.4", label="log g")
+    above = gains[gains > 1.02]
+    axes[0].plot(above, [mean_field(g) for g in above], "-", lw=1, color="0.4", label="infinitely many units")
+    axes[0].plot(gains, exponents, "o", ms=4, color=color(0), label="largest exponent")
     finish(axes[0], "gain g", "per step")
     for k, (name, (before, after)) in enumerate(curves.items()):
         axes[1].plot(before / math.log(10), ":", color=color(k), label=f"{name}, before")
@@ -183,7 +202,7 @@ def picture(gains: np.ndarray, exponents: np.ndarray, curves: dict[str, tuple[np
 def main() -> None:
     arguments = options(__doc__).parse_args()
     onset, gains, exponents = edge(arguments.seed, arguments.quick)
-    rows = [*linear(arguments.seed), bound(arguments.seed), by_products(arguments.seed), onset]
+    rows = [*linear(arguments.seed), bound(arguments.seed), by_products(arguments.seed), *onset]
     found, curves = reading(arguments.seed, 1 if arguments.quick else 40)
     tables = {"theory and measurement": rows, "digits, read pixel by pixel": found}
     report(tables, arguments, machine("torch", "scikit-learn"))

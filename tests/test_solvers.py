@@ -148,6 +148,7 @@ BAD = {
     "scalar state": (lambda: (grid(1.0)[0], grid(0.0, 1.0)), r"`y0` has shape \(\)"),
     "infinite state": (lambda: (grid(1.0, math.inf), grid(0.0, 1.0)), r"`y0` is inf at index \(1,\)"),
     "empty times": (lambda: (grid(1.0), grid()), "`ts` is empty"),
+    "times with a gradient": (lambda: (grid(1.0), grid(0.0, 1.0).requires_grad_()), "`ts` requires a gradient"),
     "repeated time": (lambda: (grid(1.0), grid(0.0, 1.0, 1.0)), "`ts` goes from 1.0 to 1.0 at index 2"),
     "turning times": (lambda: (grid(1.0), grid(0.0, 1.0, 0.5)), "`ts` goes from 1.0 to 0.5 at index 2"),
     "missing time": (lambda: (grid(1.0), grid(0.0, math.nan, 1.0)), "`ts` is nan at index 1"),

@@ -42,6 +42,10 @@ def checked_times(ts: object, y0: Tensor) -> Float[np.ndarray, "batch time"]:
         raise DataError(f"`ts` is of type `{type(ts).__name__}`. Expected a tensor: `torch.as_tensor(ts)`.")
     if ts.is_complex() or ts.dtype == torch.bool:
         raise DataError(f"`ts` has dtype {ts.dtype}. Expected real numbers.")
+    if ts.requires_grad:
+        raise DataError(
+            "`ts` requires a gradient, which `solve` does not give. Use `sciml.odeint`, which does, or `ts.detach()`."
+        )
     batch = 1 if y0.ndim == 1 else len(y0)
     allowed = ts.ndim == 1 or (ts.ndim == 2 and y0.ndim > 1 and len(ts) == batch)
     if not allowed:
