@@ -244,11 +244,16 @@ def picture(curves, sizes, refined, density, series) -> Figure:
         axes[0].loglog(layers, gradients, "o--", ms=4, mfc="w", color=color(k))
     axes[0].loglog(layers, sizes, "k:", label="size without 1/L")
     finish(axes[0], "layers L", "error of states (gradients dashed)")
+    axes[0].set_xticks(layers, [str(count) for count in layers])
+    axes[0].minorticks_off()
     axes[1].semilogx(list(refined), list(refined.values()), "o-", color=color(0), base=2)
     finish(axes[1], "layers of Euler after training", "accuracy on digits")
+    axes[1].set_xticks(list(refined), [str(count) for count in refined])
+    axes[1].minorticks_off()
     side, values, samples, real = density
     axes[2].pcolormesh(side, side, values.T, cmap="Blues", rasterized=True)
     axes[2].set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    axes[2].set_title("density of the flow", fontsize=9)
     finish(axes[2], "x", "y")
     for points, panel, label in ((samples, axes[3], "samples of the flow"), (real, axes[4], "held-out moons")):
         panel.plot(*points.T, ".", ms=2, color=color(0 if panel is axes[3] else 1), label=label)
