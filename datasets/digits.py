@@ -16,7 +16,11 @@ def digits() -> pd.DataFrame:
         ModelError: scikit-learn is not installed.
 
     Example:
-        >>> table = digits()  # doctest: +SKIP
+        >>> digits().shape
+        (1797, 65)
+
+    Reference:
+        Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository.
     """
     try:
         from sklearn.datasets import load_digits

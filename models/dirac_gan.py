@@ -6,7 +6,7 @@ from sciml.symbolic.system import System
 
 
 def dirac_gan(
-    objective: sp.Lambda | None = None, penalty: float = 0.0, initial: tuple[float, float] = (1.0, 0.0)
+    penalty: float = 0.0, initial: tuple[float, float] = (1.0, 0.0), *, objective: sp.Lambda | None = None
 ) -> System:
     r"""A generator that puts all its mass on θ against a linear discriminator ψ x; the data lie at 0.
 
@@ -17,16 +17,16 @@ def dirac_gan(
     makes it a spiral that ends there.
 
     Args:
-        objective: f as a `sympy.Lambda`; None takes :math:`f(t) = -\log(1 + e^{-t})`, the usual GAN.
         penalty: Weight γ of R1, not negative.
         initial: First θ and ψ.
+        objective: f as a `sympy.Lambda`; None takes :math:`f(t) = -\log(1 + e^{-t})`, the usual GAN.
 
     Returns:
         States `theta`, `psi`; a known parameter `gamma`.
 
     Example:
         >>> s = sp.Symbol("s", real=True)
-        >>> dirac_gan(sp.Lambda(s, s))
+        >>> dirac_gan(objective=sp.Lambda(s, s))
         System(theta' = -psi, psi' = -gamma*psi + theta)
 
     Reference:
