@@ -164,9 +164,9 @@ def test_smoothing_leaves_clean_series_and_takes_noise_away():
     noise = 0.1 * np.random.default_rng(0).standard_normal(200)
     smoother = Smoother.of(times)
     clean, noisy = smoother.spline(np.sin(2 * times)), smoother.spline(np.sin(2 * times) + noise)
-    assert clean(times) == pytest.approx(np.sin(2 * times), abs=1e-6)
+    assert clean(times) == pytest.approx(np.sin(2 * times), abs=1e-5)
     assert clean.derivative()(times) == pytest.approx(2 * np.cos(2 * times), abs=1e-3)
-    assert np.std(noisy(times) - np.sin(2 * times)) < 0.35 * np.std(noise)
+    assert np.std(noisy(times) - np.sin(2 * times)) < 0.25 * np.std(noise)
 
 
 def test_half_powers_are_found():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline, make_interp_spline
-from scipy.linalg import eigh
+from scipy.linalg import cholesky, solve_triangular, svd
 
 from sciml.measurement.problem import Problem
 from sciml.symbolic.distributions import LogNormal
@@ -55,8 +55,12 @@ class Smoother:
         gram = basis.T @ basis
         # Where measurements have gaps the data say nothing of some coefficients; the penalty alone fills them.
         gram += 1e-10 * np.trace(gram) / len(gram) * np.eye(len(gram))
-        roughness, modes = eigh(differences.T @ differences, gram)
-        return cls(knots, basis, modes, np.maximum(roughness, 0.0))
+        # Singular values of the differences, not eigenvalues of their squares: smooth modes are a trillion times smoother
+        # than rough ones, and would drown in rounding.
+        root = cholesky(gram)
+        _, sizes, modes = svd(solve_triangular(root, differences.T, trans="T").T)
+        roughness = np.concatenate([np.zeros(DIFFERENCE), sizes[::-1] ** 2])
+        return cls(knots, basis, solve_triangular(root, modes[::-1].T), roughness)
 
     def spline(self, values: Float[np.ndarray, " time"]) -> BSpline:
         """The spline through a series, its smoothness chosen."""
