@@ -81,12 +81,6 @@ def test_an_unknown_backend_is_refused():
         sciml.simulate(sciml.models.lorenz(), [0.0, 1.0], backend="numba")
 
 
-def test_diffusion_terms_are_refused_until_they_are_solved():
-    system = System({x: -x}, noise={x: 0.1 * x}, initial={x: 1})
-    with pytest.raises(ModelError, match="`x` has a diffusion term"):
-        sciml.simulate(system, [0.0, 1.0])
-
-
 def test_a_stiff_system_is_fitted_and_kept(tmp_path):
     a, b, c = sp.symbols("a b c", real=True)
     z = sp.symbols("z", real=True)

@@ -20,8 +20,8 @@ class Tolerance:
         paired: Components are pairs of a real and an imaginary part, and sizes are moduli.
 
     Example:
-        >>> float(Tolerance(0.1, 0.0).norm(torch.tensor([3.0, 4.0]), torch.tensor([10.0, 10.0])))
-        3.535533905029297
+        >>> round(float(Tolerance(0.1, 0.0).norm(torch.tensor([3.0, 4.0]), torch.tensor([10.0, 10.0]))), 5)
+        3.53553
     """
 
     rtol: float
