@@ -13,6 +13,9 @@ from sciml.fitting.monitor import Monitor
 from sciml.fitting.optimizers import AbstractOptimizer, Outcome, Target, check_steps
 from sciml.measurement.information import Information
 
+LEAST = 1e-12
+"""Damping never falls below this: far above what rounding does to columns of length one."""
+
 
 @dataclass(frozen=True)
 class LevenbergMarquardt(AbstractOptimizer):
@@ -61,7 +64,7 @@ class LevenbergMarquardt(AbstractOptimizer):
                 continue
             gained = value - found
             vector, value, gradient, known = trial, found, slopes, ahead
-            damping, growth = damping * max(1 / 3, 1 - (2 * gained / gain - 1) ** 3), 2.0
+            damping, growth = max(LEAST, damping * max(1 / 3, 1 - (2 * gained / gain - 1) ** 3)), 2.0
             monitor.step(value, gradient, vector)
             if gained < self.tolerance * (1 + abs(value)):
                 return Outcome(vector, True, "the gain of an iteration fell below the tolerance")
@@ -82,5 +85,9 @@ def damped_step(known: Information, gradient: Float[np.ndarray, " n"], damping: 
         along = inverse * gradient
         step = inverse * (jacobian.T @ cho_solve(cho_factor(small), jacobian @ along)) - along
     else:
-        step = -cho_solve(cho_factor(jacobian.T @ jacobian + np.diag(priors + damping * diagonal)), gradient)
+        # Columns of length one: rounding then stays below the least damping, and the matrix positive definite.
+        sizes = np.sqrt(diagonal)
+        columns = jacobian / sizes
+        matrix = columns.T @ columns + np.diag(priors / diagonal + damping)
+        step = -cho_solve(cho_factor(matrix), gradient / sizes) / sizes
     return step, 0.5 * float(step @ (damping * diagonal * step - gradient))
