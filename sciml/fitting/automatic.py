@@ -84,11 +84,13 @@ class Automatic(AbstractObjective):
             levels = np.where(_declared(problem), levels * experiment.levels, 0.0)
             for k, name in enumerate(problem.columns):
                 values = experiment.column(name)
-                if np.isfinite(values).sum() < 2:
+                known = int(np.isfinite(values).sum())
+                if known < 2:
                     continue
+                chance = 1 + 2 / np.sqrt(2 * known)  # two standard errors of a root mean square
                 likelihood = likelihood_of(problem.likelihoods[name])
                 left.add(name, likelihood.residuals(values, means[:, k]))
-                noise.add(name, np.maximum(np.abs(self.excess * _noise(problem, e, name)), 1.1 * levels[:, k]))
+                noise.add(name, np.maximum(np.abs(self.excess * _noise(problem, e, name)), chance * levels[:, k]))
                 spread.add(name, values - np.nanmean(values))
         return all(a <= max(b, SLIGHT * c) for a, b, c in zip(left.roots, noise.roots, spread.roots))
 
