@@ -91,7 +91,7 @@ def edge(seed: int, quick: bool) -> tuple[list[dict[str, object]], np.ndarray, n
     onset = math.exp(float((np.log(values) - exponents)[quiet].mean()))
     rows = [
         row(f"random tanh networks of {size}: gain at which silence ends", 1, onset),
-        row("the first gain with a positive exponent", 1, values[np.argmax(exponents > 1e-3)]),
+        row("the first gain with a positive exponent (1 for infinitely many)", 1, values[np.argmax(exponents > 1e-3)]),
         row("exponent at g = 1.6 against infinitely many units", mean_field(1.6), exponents[-1]),
     ]
     return rows, values, exponents

@@ -21,6 +21,9 @@ def lorenz_by_torch(t, state):
     return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], dim=-1)
 
 
+TO_THREE = dynamics.Map(lambda y: torch.cat([y, y[..., :1]], dim=-1))
+
+
 def test_the_points_of_lorenz_are_found_from_equations_and_from_torch_alike():
     by_equations = dynamics.fixed_points(models.lorenz(), CUBE)
     by_autograd = dynamics.fixed_points(lorenz_by_torch, CUBE)
@@ -137,6 +140,25 @@ def test_periods_double_where_theory_says():
     assert flow.groupby("c").size().tolist() == [1, 2]
 
 
+def test_torch_functions_are_swept_as_systems_are():
+    def logistic(r):
+        return dynamics.Map(lambda y: r * y * (1 - y))
+
+    given = {"transient": 300, "duration": 32, "decimals": 6}
+    by_torch = dynamics.bifurcation_sweep(logistic, "r", [2.9, 3.5, 4.5], y0=[0.2], **given)
+    by_system = dynamics.bifurcation_sweep(models.logistic_map(), "r", [2.9, 3.5, 4.5], y0={"x": 0.2}, **given)
+    assert by_torch.columns.tolist() == ["r", "y0"]  # at 4.5 all escape, and no row is left
+    np.testing.assert_allclose(by_torch, by_system, atol=1e-6)
+
+    def van_der_pol(mu):
+        return lambda t, y: torch.stack([y[..., 1], mu * (1 - y[..., 0] ** 2) * y[..., 1] - y[..., 0]], dim=-1)
+
+    given = {"transient": 40, "duration": 20, "decimals": 3}
+    by_torch = dynamics.bifurcation_sweep(van_der_pol, "mu", [0.5, 1.0], y0=[2.0, 0.0], **given)
+    by_system = dynamics.bifurcation_sweep(models.van_der_pol(), "mu", [0.5, 1.0], y0={"x": 2.0, "v": 0.0}, **given)
+    np.testing.assert_allclose(by_torch, by_system, atol=2e-3)
+
+
 def test_a_balance_closes_and_tells_what_is_kept():
     system = models.hamiltonian_pendulum()
     q, p = system.states
@@ -193,6 +215,11 @@ def test_the_spectrum_of_van_der_pol_turns_unstable_inside_its_cycle():
     ("call", "error", "message"),
     [
         (lambda: dynamics.fixed_points(lambda t, s: s[..., :1], ([0, 0], [1, 1])), ModelError, "not square"),
+        (lambda: dynamics.jacobian_spectrum(lambda t, s: s[..., :1], np.ones((1, 2))), ModelError, "not square"),
+        (lambda: dynamics.is_gradient_field(lambda t, s: s[..., :1], ([0, 0], [1, 1])), ModelError, "not square"),
+        (lambda: dynamics.lyapunov_spectrum(TO_THREE, [1.0, 2.0], duration=9), ModelError, "not square"),
+        (lambda: dynamics.backpropagate(TO_THREE, torch.ones(3, 2), torch.ones(2)), ModelError, "not square"),
+        (lambda: dynamics.fixed_points(dynamics.Map(torch.tanh), [(-1, 1)]), DataError, "`bounds` has 1 entries"),
         (lambda: dynamics.fixed_points(models.lorenz(), {"x": (0, 1)}), DataError, "no entry for the state `y`"),
         (lambda: dynamics.fixed_points(models.logistic_map(), {"x": (1, 0)}), DataError, "below the upper one"),
         (lambda: dynamics.fixed_points(3.0, ([0], [1])), ModelError, "cannot be analyzed"),
@@ -211,6 +238,21 @@ def test_the_spectrum_of_van_der_pol_turns_unstable_inside_its_cycle():
             lambda: dynamics.bifurcation_sweep(models.henon(), "c", [1], transient=1, duration=1),
             ModelError,
             "`c` is not",
+        ),
+        (
+            lambda: dynamics.bifurcation_sweep(dynamics.Map(torch.tanh), "g", [1], transient=1, duration=1),
+            ModelError,
+            "`Map` has no parameters",
+        ),
+        (
+            lambda: dynamics.bifurcation_sweep(models.henon(), "a", [np.nan], transient=1, duration=1),
+            DataError,
+            "a list of finite numbers",
+        ),
+        (
+            lambda: dynamics.bifurcation_sweep(models.henon(), "a", [1], transient=-1, duration=1),
+            DataError,
+            "`transient=-1`",
         ),
         (lambda: dynamics.kaplan_yorke_dimension(np.array([1.0, -0.5])), DataError, "never add up"),
         (lambda: dynamics.conserved_quantities(models.lorenz(), [], CUBE), DataError, "holds no terms"),

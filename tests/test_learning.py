@@ -269,6 +269,8 @@ def test_no_gradient_passes_the_bound_of_norms(gain, seed, steps):
         (lambda: GradientDescent(0.1).descent(lambda w: w.detach().sum())(0, torch.ones(1, 2)), "has no gradient"),
         (lambda: Momentum(0.1).descent(lambda w: w.sum())(0, torch.ones(1, 3)), "keeps 2 numbers for each weight"),
         (lambda: dynamics.flat_loss(nn.Tanh(), lambda n: torch.ones(())), "no parameter that requires a gradient"),
+        (lambda: GradientDescent(0.1).descent(sp.floor(x), [x]), "has no gradient"),
+        (lambda: Game([lambda w: w[0], lambda w: w[1]], [1, 2]).flow()(0, torch.ones(1, 4)), "together 3"),
         (lambda: Game([x * y], [[x], [y]]), "1 losses and 2 players"),
         (lambda: Game([x * y, -x * y], [[x], [x]]), "`x` is moved by two players"),
         (lambda: Game([x * y, lambda w: w.sum()], [[x], 1]), "give all of one kind"),

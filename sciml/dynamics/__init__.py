@@ -1,6 +1,7 @@
 """Systems, fields, maps and torch callables as dynamical systems: what is at rest, stable, chaotic, conserved."""
 
 from sciml.dynamics.backpropagation import BackwardPath, backpropagate
+from sciml.dynamics.bifurcation import bifurcation_sweep
 from sciml.dynamics.conservation import Balance, conserved_quantities, energy_balance
 from sciml.dynamics.evolution import Map
 from sciml.dynamics.fixed_points import FixedPoint, FixedPoints, fixed_points
@@ -16,7 +17,7 @@ from sciml.dynamics.optimizers import (
     minibatch_covariance,
     modified_loss,
 )
-from sciml.dynamics.sections import bifurcation_sweep, poincare_section
+from sciml.dynamics.sections import poincare_section
 from sciml.dynamics.spectra import jacobian_spectrum
 
 __all__ = [

@@ -107,14 +107,7 @@ class Evolution:
     def __call__(self, t: float, y: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """Rates or next states, without a graph."""
         with torch.no_grad():
-            values = self.function(torch.as_tensor(t, dtype=y.dtype), y)
-        if not isinstance(values, Tensor) or values.shape != y.shape:
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ModelError(
-                f"states of shape {tuple(y.shape)} go to `{found}`; expected is a rate or next state for each: the "
-                "Jacobian of anything else is not square."
-            )
-        return values
+            return self._evaluated(t, y)
 
     def jacobian(self, t: float, y: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state state"]:
         """Derivatives by the state: from the equations of a System, otherwise by autograd."""
@@ -154,8 +147,18 @@ class Evolution:
             values = self._differentiable(t, point)
             return torch.autograd.grad(values, point, gradient)[0]
 
+    def _evaluated(self, t: float, y: Tensor) -> Tensor:
+        values = self.function(torch.as_tensor(t, dtype=y.dtype), y)
+        if not isinstance(values, Tensor) or values.shape != y.shape:
+            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise ModelError(
+                f"states of shape {tuple(y.shape)} go to `{found}`; expected is a rate or next state for each: the "
+                "Jacobian of anything else is not square."
+            )
+        return values
+
     def _differentiable(self, t: float, point: Tensor) -> Tensor:
-        values = self.function(torch.as_tensor(t, dtype=point.dtype), point)
+        values = self._evaluated(t, point)
         if not values.requires_grad:
             raise ModelError("the function returns values without a gradient by the state: compute them in torch.")
         return values
@@ -201,9 +204,16 @@ class Evolution:
                 )
             low, high = (np.array([named[x][side] for x in system.states], dtype=float) for side in (0, 1))
         else:
+            if len(bounds) != 2:
+                raise DataError(
+                    f"`bounds` has {len(bounds)} entries; expected is `(lower, upper)`, with a number for each state."
+                )
             low, high = (np.atleast_1d(np.asarray(side, dtype=float)) for side in bounds)
         if low.shape != high.shape or low.ndim != 1 or not (low < high).all() or not np.isfinite([low, high]).all():
-            raise DataError(f"`bounds` are {low} and {high}: each lower limit must be finite and below the upper one.")
+            raise DataError(
+                f"`bounds` are {low} and {high}: each lower limit must be finite and below the upper one. "
+                "Expected is `(lower, upper)`, each with a number for each state."
+            )
         if self.field is not None and len(low) != len(self.field.names):
             raise DataError(f"`bounds` has {len(low)} entries, the System {len(self.field.names)} states.")
         return low, high

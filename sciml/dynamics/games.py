@@ -144,18 +144,27 @@ class Game:
 
     def _slope(self, y: Any) -> Any:
         """Each player's gradient of its own loss, one after the other."""
+        self._check_size(y)
         partial: Sequence[Gradient] = self._partial
         rows = [gradient(y) for gradient in partial]
         return np.concatenate(rows) if self._symbolic else torch.cat(rows, dim=-1)
 
     def _moves(self, y: Any, player: int) -> Any:
         """The gradient of one player, zero for all others."""
+        self._check_size(y)
         found, zero = self._partial[player](y), y * 0
         begin = sum(len(p) if self._symbolic else p for p in self.players[:player])
         if self._symbolic:
             zero[begin : begin + len(found)] = found
             return zero
         return torch.cat([zero[..., :begin], found, zero[..., begin + found.shape[-1] :]], dim=-1)
+
+    def _check_size(self, y: Any) -> None:
+        if not self._symbolic and y.shape[-1] != sum(self.players):
+            raise ModelError(
+                f"states have {y.shape[-1]} entries, the players {list(self.players)} together {sum(self.players)}: a state "
+                "is the vector of all players' weights, one player after the other."
+            )
 
     def _built(self, following: Callable[..., Sequence[Any]], discrete: bool) -> Any:
         if self._symbolic:

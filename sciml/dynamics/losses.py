@@ -96,6 +96,9 @@ def _by_algebra(loss: sp.Expr, variables: Any, symbols: Any) -> Gradient:
     slopes = [sp.diff(loss, symbol) for symbol in variables]
     if all(slope == 0 for slope in slopes):
         raise ModelError(f"the loss `{loss}` does not depend on {quoted(map(str, variables))}: nothing to descend.")
+    without = next((s for slope in slopes for s in slope.atoms(sp.Derivative, sp.Subs)), None)
+    if without is not None:
+        raise ModelError(f"the loss `{loss}` has no gradient: `{without}` has no closed form. Use smooth functions.")
 
     def gradient(point: Any) -> np.ndarray:
         values = {symbol: sp.sympify(value) for symbol, value in zip(symbols, point, strict=True)}

@@ -1,24 +1,22 @@
-"""Poincaré sections: a flow as a map, and what becomes of it as a parameter changes."""
+"""Poincaré sections: a flow as a map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import sympy as sp
 import torch
 from torch import Tensor
 
-from sciml.dynamics.evolution import Analyzed, Evolution, Map
+from sciml.dynamics.evolution import Analyzed, Evolution
 from sciml.errors import DataError, ModelError
 from sciml.event import Event
-from sciml.lowering.vector_field import VectorField, trained_system
+from sciml.lowering.vector_field import trained_system
 from sciml.simulation import simulate
 from sciml.solvers import AbstractSolver, Tsit5, solve
-from sciml.symbolic import checks
 from sciml.symbolic.system import System
 
 
@@ -74,7 +72,7 @@ def poincare_section(
     times = [0.0, transient + duration] if transient == 0 else [0.0, transient, transient + duration]
     if evolution.field is not None:
         system = trained_system(evolution.field)
-        watched = replace(system, observed={}, events=[Event(_expression(condition, system), direction=direction)])
+        watched = replace(system, observed={}, events=[Event(surface_of(condition, system), direction=direction)])
         initial = dict(zip(system.states, rows[0].tolist()))
         frame = simulate(
             watched, times, initial=initial, solver=solver, rtol=rtol, atol=atol, max_steps=10_000_000
@@ -102,88 +100,8 @@ def poincare_section(
     return frame[frame.index >= transient]
 
 
-def bifurcation_sweep(
-    analyzed: System | VectorField | Callable[[float], Map],
-    parameter: sp.Symbol | str,
-    values: Sequence[float],
-    *,
-    transient: float,
-    duration: float,
-    section: sp.Expr | None = None,
-    direction: str = "falling",
-    y0: Any = None,
-    decimals: int | None = None,
-    rtol: float = 1e-7,
-    atol: float = 1e-7,
-) -> pd.DataFrame:
-    r"""What a system settles on, for each value of a parameter: the data of a bifurcation diagram.
-
-    A map shows its states after the transient; a flow its passages through a section, by default the maxima of its first
-    state, :math:`\dot y_1 = 0` falling. Every value starts from the same state, so of several attractors one is seen.
-
-    Args:
-        analyzed: A System (flow or map) or its compiled field.
-        parameter: Which parameter is varied.
-        values: Its values.
-        transient: Time, or steps, that are not shown.
-        duration: Time, or steps, that are.
-        section: Surface of a flow: an expression of states that passes through zero.
-        direction: In which it passes.
-        y0: Initial state by name; the System's when None.
-        decimals: Round states to this many decimals and drop repetitions, which leaves one row for each branch.
-        rtol, atol: Tolerances of a flow.
-
-    Returns:
-        One row for each state shown: the parameter, then the states. A value whose trajectory escapes has none.
-
-    Raises:
-        ModelError: The parameter is not one of the System's, or the section not an expression of its states.
-
-    Example:
-        >>> from sciml import models
-        >>> frame = bifurcation_sweep(models.logistic_map(), "r", [2.8, 3.2], transient=500, duration=64, decimals=4)
-        >>> frame.groupby("r")["x"].apply(list).to_dict()
-        {2.8: [0.6429], 3.2: [0.513, 0.7995]}
-    """
-    evolution = Evolution.of(analyzed)
-    if evolution.field is None:
-        raise ModelError("a sweep needs a System, whose parameters have names.")
-    system = trained_system(evolution.field)
-    symbol = checks.lookup(parameter, system.parameters, "parameter")
-    numbers = np.asarray(values, dtype=float)
-    if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
-        raise DataError(f"`values` of `{symbol}` must be a list of finite numbers.")
-    names = [str(x) for x in system.states]
-    if system.discrete:
-        steps = range(int(transient), int(transient) + int(duration))
-        path = simulate(
-            system, [0, *steps] if steps[0] else steps, initial=y0, parameters={symbol: numbers}, throw=False
-        ).states[:, -len(steps) :]
-        frame = pd.DataFrame(path.reshape(-1, len(names)), columns=names)
-        frame.insert(0, str(symbol), np.repeat(numbers, len(steps)))
-        frame = frame.dropna()
-    else:
-        condition = next(iter(system.equations.values())) if section is None else _expression(section, system)
-        watched = replace(system, observed={}, events=[Event(condition, direction=direction)])
-        met = simulate(
-            watched,
-            [0.0, transient + duration],
-            initial=y0,
-            parameters={symbol: numbers},
-            throw=False,
-            rtol=rtol,
-            atol=atol,
-        ).events.reset_index()
-        met = met[met[str(system.time)] >= transient]
-        frame = met[names].copy()
-        frame.insert(0, str(symbol), numbers[met["trajectory"].to_numpy()])
-    if decimals is not None:
-        frame[names] = frame[names].round(decimals)
-        frame = frame.drop_duplicates()
-    return frame.sort_values([str(symbol), *names], ignore_index=True)
-
-
-def _expression(condition: Any, system: System) -> sp.Expr:
+def surface_of(condition: Any, system: System) -> sp.Expr:
+    """The surface as an expression, checked."""
     if not isinstance(condition, sp.Expr):
         raise ModelError(f"the surface of a System is an expression of its states, not `{type(condition).__name__}`.")
     return condition
