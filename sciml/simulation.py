@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -15,26 +14,14 @@ import sympy as sp
 import torch
 from jaxtyping import Float
 
+from sciml.engines import MAX_RESETS, by_torch, natively, reason_against
 from sciml.errors import DataError, ModelError, SolveError, quoted
 from sciml.iteration import iterate
-from sciml.lowering.networks import weights_of
 from sciml.lowering.vector_field import VectorField, compile
-from sciml.native.solve import Integrator
 from sciml.paths import stochastic_paths
-from sciml.signals import SignalRows, Signals, read_signals
-from sciml.solvers import (
-    AbstractExplicit,
-    AbstractImplicit,
-    AbstractSolver,
-    Failure,
-    Rodas5P,
-    Solution,
-    Status,
-    Tsit5,
-    solve,
-)
-from sciml.solvers.checks import checked_positive, checked_state, checked_times
-from sciml.solvers.diagnosis import diagnosed
+from sciml.signals import Signals, read_signals
+from sciml.solvers import AbstractSolver, Rodas5P, Status, Tsit5
+from sciml.solvers.checks import checked_state, checked_times
 from sciml.solvers.integrate import failure_message
 from sciml.solvers.loop import Settings
 from sciml.solvers.occurrences import Occurrences
@@ -233,19 +220,15 @@ def simulate(
     signals = _signals(field.system, inputs, times, len(y0) if y0.ndim > 1 else 1)
     if len(signals) > 1 and y0.ndim == 1:
         y0 = np.broadcast_to(y0, (len(signals), len(y0))).copy()
-    reason = "it was asked for" if backend == "torch" else _reason_against(field, settings.solver)
-    occurrences = None
+    reason = "it was asked for" if backend == "torch" else reason_against(field, settings.solver)
     if not np.isfinite(y0).all():
         checked_state(torch.as_tensor(y0))
-    if reason is None:
-        states, status, failures = _natively(field, p, y0, times, settings, signals)
-    elif backend == "native" or isinstance(settings.solver, Rodas5P):
+    if reason is not None and (backend == "native" or isinstance(settings.solver, Rodas5P)):
         raise ModelError(
             f"this cannot be simulated natively: {reason}. Use `backend='auto'`, and `Kvaerno5()` if it is stiff."
         )
-    else:
-        solution = _by_torch(field, p, y0, times, settings, signals)
-        states, status, failures, occurrences = solution.ys.numpy(), solution.status, solution.failures, solution.events
+    compute = natively if reason is None else by_torch
+    states, status, failures, occurrences = compute(field, p, y0, times, settings, signals)
     if throw and failures:
         raise SolveError(failure_message(failures, len(np.atleast_2d(y0)), y0.ndim > 1, settings, MAX_RESETS))
     engine = "native" if reason is None else f"torch ({reason})"
@@ -254,90 +237,6 @@ def simulate(
         # Now, before the weights change; parameters are kept as they are.
         simulation.values  # noqa: B018
     return simulation
-
-
-NATIVE = (AbstractExplicit, AbstractImplicit, Rodas5P)
-"""Families of methods that the native engine has, with steps chosen by the error."""
-
-MAX_RESETS = 1000
-"""Resets by events that one trajectory may have."""
-
-_integrators: WeakKeyDictionary[VectorField, dict[tuple, Integrator]] = WeakKeyDictionary()
-
-
-def _reason_against(field: VectorField, solver: AbstractSolver) -> str | None:
-    """Why this cannot run natively, or None."""
-    if field.system.events:
-        return "`System(events=...)` is not native yet"
-    if not isinstance(solver, NATIVE) or solver.step is not None:
-        return f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Rodas5P()`, for example, are"
-    try:
-        field.native(stiff=solver.tableau.gamma > 0.0)
-    except ModelError as error:
-        return str(error)
-    return None
-
-
-def _natively(
-    field: VectorField,
-    p: np.ndarray,
-    y0: np.ndarray,
-    times: np.ndarray,
-    settings: Settings,
-    signals: tuple[Signals, ...],
-):
-    """States, status and failures of all trajectories, by generated code that is kept for the next call."""
-    own = _integrators.setdefault(field, {})
-    solver, rtol, atol, limit = settings.solver, settings.tolerance.rtol, settings.tolerance.atol, settings.max_steps
-    key = (solver, rtol, atol, limit)
-    if key not in own:
-        checked_positive(rtol=rtol, atol=atol, max_steps=limit)
-        own[key] = Integrator(field.native(solver.tableau.gamma > 0.0), solver.tableau, rtol, atol, limit)
-    numbers = p
-    if field.system.learned:
-        weights = np.concatenate([weights_of(network) for network in field.networks])
-        numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
-    found = own[key](numbers, y0, times, inputs=[s.table() for s in signals])
-    failures: tuple[Failure, ...] = ()
-    if np.count_nonzero(found.status):
-        tensors = torch.as_tensor(p), torch.as_tensor(found.ends)
-        failures = diagnosed(
-            field.at(tensors[0], SignalRows(signals) if signals else None),
-            torch.Size(y0.shape),
-            solver,
-            settings.tolerance,
-            found.status,
-            found.reached,
-            found.tried,
-            tensors[1],
-        )
-    status = tuple(map(Status, found.status.tolist()))
-    return found.states if y0.ndim > 1 else found.states[0], status, failures
-
-
-def _by_torch(
-    field: VectorField,
-    p: np.ndarray,
-    y0: np.ndarray,
-    times: np.ndarray,
-    settings: Settings,
-    signals: tuple[Signals, ...],
-) -> Solution:
-    """The solution by torch: any network, any method, events."""
-    there = field.at(torch.as_tensor(p), SignalRows(signals) if signals else None)
-    with torch.no_grad():
-        return solve(
-            there,
-            checked_state(torch.as_tensor(y0)),
-            torch.as_tensor(times),
-            solver=settings.solver,
-            rtol=settings.tolerance.rtol,
-            atol=settings.tolerance.atol,
-            max_steps=settings.max_steps,
-            throw=False,
-            events=there.events,
-            max_resets=MAX_RESETS,
-        )
 
 
 def _signals(system: System, inputs: Any, times: np.ndarray, count: int) -> tuple[Signals, ...]:

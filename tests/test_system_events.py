@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sciml
-from sciml import LBFGS, Event, Kvaerno5, Normal, Parameter, Problem, SingleShooting, System, models, simulate
+from sciml import LBFGS, Event, Normal, Parameter, Problem, SingleShooting, System, models, simulate
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.lowering.vector_field import compile
 from sciml.measurement.loss import Loss
@@ -22,11 +22,13 @@ x, v, g, e, k = sp.symbols("x v g e k", real=True)
 t = sp.Symbol("t", real=True)
 kick = sp.Function("kick")
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+ENGINES = ["native", "torch"]
 
 
-def test_the_bouncing_ball_hits_the_floor_when_it_should():
+@pytest.mark.parametrize("backend", ENGINES)
+def test_the_bouncing_ball_hits_the_floor_when_it_should(backend):
     system = models.bouncing_ball(gravity=9.0, restitution=0.7, height=2.0)
-    simulation = simulate(system, np.linspace(0, 2.5, 26), **TIGHT)
+    simulation = simulate(system, np.linspace(0, 2.5, 26), backend=backend, **TIGHT)
     first = np.sqrt(2 * 2.0 / 9.0)
     expected = [first * (1 + 2 * sum(0.7**j for j in range(1, n))) for n in range(1, 4)]
     events = simulation.events
@@ -37,15 +39,18 @@ def test_the_bouncing_ball_hits_the_floor_when_it_should():
     assert simulation["x"].min() > -1e-9
 
 
-def test_the_bouncing_ball_ends_where_its_bounces_accumulate():
+@pytest.mark.parametrize("backend", ENGINES)
+def test_the_bouncing_ball_ends_where_its_bounces_accumulate(backend):
     with pytest.raises(sciml.SolveError, match="The events chatter"):
-        simulate(models.bouncing_ball(restitution=0.5), [0.0, 2.0])
-    assert simulate(models.bouncing_ball(restitution=0.5), [0.0, 1.3]).status == (Status.SUCCESS,)
+        simulate(models.bouncing_ball(restitution=0.5), [0.0, 2.0], backend=backend)
+    early = simulate(models.bouncing_ball(restitution=0.5), [0.0, 1.3], backend=backend)
+    assert early.status == (Status.SUCCESS,)
 
 
-def test_a_terminal_event_ends_a_simulation():
+@pytest.mark.parametrize("backend", ENGINES)
+def test_a_terminal_event_ends_a_simulation(backend):
     system = System({x: -k * x}, {k: 1.0}, initial={x: 1.0}, events=Event(x - sp.exp(-1), terminal=True))
-    simulation = simulate(system, [0.0, 0.5, 2.0], **TIGHT)
+    simulation = simulate(system, [0.0, 0.5, 2.0], backend=backend, **TIGHT)
     assert simulation.status == (Status.EVENT,)
     assert simulation.events.index.tolist() == pytest.approx([1.0], abs=1e-9)
     assert np.isfinite(simulation.values[:2]).all()
@@ -135,12 +140,7 @@ def test_a_terminal_event_before_the_last_measurement_says_why_the_loss_is_infin
     assert np.isfinite(kept.value_and_gradient(kept.initial())[0])
 
 
-def test_the_native_engine_refuses_events():
-    with pytest.raises(ModelError, match=r"`System\(events=...\)` is not native yet"):
-        simulate(models.bouncing_ball(), [0.0, 1.0], backend="native")
-    stiff = simulate(models.bouncing_ball(), [0.0, 1.0], solver=Kvaerno5())
-    assert stiff.backend == "torch (`System(events=...)` is not native yet)"
-    np.testing.assert_allclose(stiff.values, simulate(models.bouncing_ball(), [0.0, 1.0]).values, atol=1e-5)
+def test_losses_with_events_are_computed_by_torch():
     data = pd.DataFrame({"x": [1.0, 0.5]}, index=[0.0, 0.3])
     with pytest.raises(ModelError, match=r"cannot be computed natively: `System\(events=...\)`"):
         Loss(Problem(models.bouncing_ball(), data, backend="native")).engine

@@ -18,16 +18,18 @@ def native_model(
     networks: Sequence[tuple[tuple[int, ...], tuple[str, ...]]],
     free: int,
     reverse: Collection[str] = ("field", "observables", "initial"),
+    events: tuple[tuple[int, int], ...] = (),
 ) -> Model:
     """Generated code for a model's routines.
 
     Args:
-        programs: `field`, `observables`, `initial` and, for stiff methods, `jacobian` -> Program; all with the same
-            parameters and networks.
+        programs: `field`, `observables`, `initial`, for stiff methods `jacobian`, and those of `event_programs` -> Program;
+            all with the same parameters and networks.
         networks: Widths, from input to output, and activations, one per layer, of each network.
         free: Number of free initial values of one trajectory.
         reverse: Which routines get their reverse pass; a simulation does without any and compiles faster, and the
             gradient through a linearly implicit method needs that of the `jacobian`, too.
+        events: From `event_kinds`.
 
     Raises:
         ModelError: A function without native form, or a derivative of a network beyond the second.
@@ -55,4 +57,5 @@ def native_model(
         outputs={role: len(program.results) for role, program in programs.items()},
         tapes={role: routine.layout.width for role, routine in routines.items()},
         packed=packed(routines["field"]),
+        events=events,
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sciml.errors import ModelError, quoted
 from sciml.event import Event
+from sciml.lowering.event_programs import event_kinds, event_programs
 from sciml.lowering.native_backend import jacobian_program
 from sciml.lowering.native_model import native_model
 from sciml.lowering.networks import architectures, build_network, weights_of
@@ -124,8 +125,10 @@ class VectorField(nn.Module):
             ModelError: The System, or one of its networks, has no native form.
         """
         if stiff not in self._models:
-            programs = {"field": self.program} | ({"jacobian": jacobian_program(self.system)} if stiff else {})
-            self._models[stiff] = native_model(programs, architectures(self.networks), free=0, reverse=())
+            programs = {"field": self.program} | event_programs(self.system)
+            programs |= {"jacobian": jacobian_program(self.system)} if stiff else {}
+            kinds, networks = event_kinds(self.system), architectures(self.networks)
+            self._models[stiff] = native_model(programs, networks, free=0, reverse=(), events=kinds)
         return self._models[stiff]
 
     def _time(self, t: Any, y: Tensor) -> Tensor:

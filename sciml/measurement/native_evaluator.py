@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import nn
 
+from sciml.engines import NATIVE
 from sciml.errors import ModelError
 from sciml.lowering.native_backend import FIRST, jacobian_program
 from sciml.lowering.native_model import native_model
@@ -23,7 +24,6 @@ from sciml.native.scorer import Priors, Scorer
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
 from sciml.signals import Signals
-from sciml.simulation import NATIVE
 from sciml.solvers import Direct, Rodas5P
 from sciml.symbolic.distributions import LogNormal, Normal
 

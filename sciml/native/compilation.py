@@ -3,13 +3,16 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
+from typing import Any
 
 from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from sciml.native.dependencies import digest
@@ -42,10 +45,35 @@ def kernel(function=None, *, parallel: bool = False):
     if function is None:
         return lambda f: kernel(f, parallel=parallel)
     dispatcher = njit(cache=True, parallel=parallel, **OPTIONS)(function)
-    cache_file = getattr(dispatcher._cache, "_cache_file", None)
+    _stamp(dispatcher, function)
+    return dispatcher
+
+
+_compiled: dict[str, CFunc] = {}
+
+
+def compiled_address(function: Callable, *arguments: types.Type) -> int:
+    """Address of a C function without a result, which compiled code calls through `call`.
+
+    It is compiled when it is first asked for, and the machine code is kept between processes as that of a `kernel`.
+    """
+    name = f"{function.__module__}.{function.__qualname__}"
+    with _loading:
+        if name not in _compiled:
+            options = {key: value for key, value in OPTIONS.items() if key != "nogil"}
+            compiled = CFunc(function, (arguments, types.void), {}, options)
+            compiled.enable_caching()
+            _stamp(compiled, function)
+            compiled.compile()
+            _compiled[name] = compiled
+    return _compiled[name].address
+
+
+def _stamp(compiled: Any, function: Callable) -> None:
+    """Keep machine code by the digest of all that the function's file imports."""
+    cache_file = getattr(compiled._cache, "_cache_file", None)
     if cache_file is not None:
         cache_file._source_stamp = digest(Path(function.__code__.co_filename).read_text(encoding="utf-8"))
-    return dispatcher
 
 
 def cache_folder() -> Path:
@@ -116,7 +144,7 @@ def bits_of_float(typingctx, x):
 
 @intrinsic
 def at(typingctx, array, offset):
-    """Pointer to element `offset` of a float64 array or pointer. The array must outlive the pointer."""
+    """Pointer to element `offset` of a float64 array, or of a pointer. The array must outlive the pointer."""
 
     def generate(context, builder, signature, args):
         data = args[0]
@@ -124,7 +152,8 @@ def at(typingctx, array, offset):
             data = context.make_array(signature.args[0])(context, builder, data).data
         return builder.gep(data, [args[1]])
 
-    return POINTER(array, types.intp), generate
+    kind = array if isinstance(array, types.CPointer) else POINTER
+    return kind(array, types.intp), generate
 
 
 def _cast(kind):

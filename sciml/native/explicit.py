@@ -9,8 +9,6 @@ units of the tolerance, and chosen by PI control; the formulas and constants are
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sciml.native.compilation import at, call, device, pointer
 from sciml.native.implicit import attempt_implicit
 from sciml.native.method import dense_weights
@@ -19,6 +17,7 @@ from sciml.native.rosenbrock import attempt_rosenbrock
 from sciml.native.vectors import combine
 from sciml.solvers.control import (
     BETA,
+    CLOCK,
     ERROR_FLOOR,
     LARGEST_FACTOR,
     PREVIOUS_ERROR_FLOOR,
@@ -28,8 +27,7 @@ from sciml.solvers.control import (
     STRETCH,
 )
 
-SUCCESS, MAX_STEPS, STEP_UNDERFLOW, NON_FINITE, FULL = range(5)
-CLOCK = 4 * np.finfo(np.float64).eps
+SUCCESS, MAX_STEPS, STEP_UNDERFLOW, NON_FINITE, FULL, HALTED = range(6)
 
 
 class Path(NamedTuple):
@@ -250,7 +248,7 @@ def rejected_length(method, h, error):
 
 
 @device
-def integrate(model, method, start, times, count, p, inputs, pieces, path, outputs, keep):
+def integrate(model, method, start, times, count, p, inputs, pieces, path, outputs, keep, watch):
     """Integrate from `start`, where the state is in the first stage of the path, over all output times.
 
     Args:
@@ -266,10 +264,11 @@ def integrate(model, method, start, times, count, p, inputs, pieces, path, outpu
         path: Memory for the steps; for a single one if they are not kept.
         outputs: Receives the states at the output times, in rows of `path.stride`.
         keep: Whether to keep the steps for the reverse pass.
+        watch: Memory of `watch.Watch`, for a model with events: every accepted step is looked into.
 
     Returns:
         Status, number of accepted steps, time that was reached, step that was tried there. With the status `FULL` the
-        path was too short.
+        path, or the table of events, was too short; with `HALTED` an event was met that stops the flow.
     """
     n, s = model.states, method.stages
     stride = path.stride
@@ -306,10 +305,17 @@ def integrate(model, method, start, times, count, p, inputs, pieces, path, outpu
         else:
             error = attempt(model, method, atol, t, h, p, u, path, block, row)
         if error <= 1.0:
-            t_next = stop if arrives else t + h
+            t_next, halted = stop if arrives else t + h, 0.0
+            if model.look != 0:
+                y, rates, left = at(path.states, block), at(path.rates, block), count
+                call(model.look, (model.address, t, t_next, h, y, rates, p, u, times, left, written, watch))
+                halted = watch[0]
+                t_next = watch[1] if halted == 1.0 else t_next
             written = write_outputs(method, path, block, t, h, t_next, times, count, written, outputs)
             path.t[steps * keep], path.h[steps * keep], path.reached[steps * keep] = t, h, written
             steps, t = steps + 1, t_next
+            if halted != 0.0:
+                return (HALTED if halted == 1.0 else FULL), steps, t, h
             if final:
                 return SUCCESS, steps, t, h
             if keep and steps == path.capacity:

@@ -141,7 +141,7 @@ def linearize(address, wanted, predicted, jacobian, gaps):
         for m in range(task.states):
             lane.path.states[m] = initial[m]
         status, steps, reached, tried = integrate(
-            task, method, shot.start, times, shot.rows, p, u, shot.pieces, lane.path, lane.outputs, 1
+            task, method, shot.start, times, shot.rows, p, u, shot.pieces, lane.path, lane.outputs, 1, lane.watch
         )
         shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
         if status != SUCCESS:

@@ -9,6 +9,7 @@ a triple that serves as right-hand side, as observables or as initial state:
     vjp(t, y, p, u, tape, g, gy, gp)     gy = (df/dy)^T g; adds (df/dp)^T g of the scalars to gp; finishes the tape row
     weights(tapes, rows, gp)             adds the weight gradient of that many consecutive tape rows to gp
 
+Events have three more: `conditions`, their `rates` of change along the flow, and the states behind all `resets`.
 Beside them stand `jacobian_value(t, y, p, u, tape, J)` with J[i, j] = df_i/dy_j for stiff methods, which needs no
 reverse pass, and `prepare(p)`. A generated source starts with `preambles.PREAMBLE`, which names the
 decorators (`routines`) and elementary functions, and prefixes its functions by role:
@@ -80,6 +81,7 @@ class Model:
         outputs: Length of what each routine computes, by role. A role that is missing is the identity on the states.
         tapes: Length of a tape row, by role; 0 where nothing is kept.
         packed: The right-hand side for eight trajectories at once, if it has such code.
+        events: Of each event the sign of its condition behind it (0: either), and what it does (`watch.RECORD`, ...).
     """
 
     source: str
@@ -90,6 +92,7 @@ class Model:
     outputs: dict[str, int] = field(default_factory=dict)
     tapes: dict[str, int] = field(default_factory=dict)
     packed: Packed | None = None
+    events: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def module(self) -> ModuleType:

@@ -150,6 +150,7 @@ def run_wave(task, method, first, last, scratch, path, gp, slopes):
                 scratch.predicted_slopes,
                 scratch.tapes,
                 scratch.adjoint,
+                scratch.watch,
             )
             shot.value = score(task, shot, view, own_part(task, shot, gp), slopes)
         total += shot.value

@@ -27,6 +27,9 @@ _PACKS = [
     "inputs",
 ]
 _PACKS += ["pack_floats_size", "pack_integers_size"]
+# Of events: addresses of the functions of `watch`, their number, most resets of a trajectory, rows of a lane's table,
+# memory of a lane; beside them the record's own address.
+_EVENTS = ["look", "open_stretch", "meet", "address", "event_count", "max_resets", "hits", "watch_size"]
 _ARRAYS = [
     "shots",
     "columns",
@@ -51,10 +54,12 @@ _ARRAYS = [
     "lane_floats",
     "pack_integers",
     "pack_floats",
+    "events",  # rows: signs of the conditions behind the events (0: both), what the events do
+    "watches",
 ]
 
 TASK = np.dtype(
-    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_PACKS, *_ARRAYS)]
+    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_PACKS, *_EVENTS, *_ARRAYS)]
     + [(name, np.float64) for name in ("rtol", "first_step", "largest_step", "constant")],
     align=True,
 )

@@ -4,7 +4,7 @@ from numba import cfunc, types
 
 from sciml.native.compilation import OPTIONS, POINTER
 
-ROLES = ("field", "observables", "initial", "jacobian")
+ROLES = ("field", "observables", "initial", "jacobian", "conditions", "rates", "resets")
 
 
 def _c_function(*arguments):

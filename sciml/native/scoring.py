@@ -39,7 +39,7 @@ def follow(task, lane, method, number, keep) -> tuple:
     for m in range(n):
         path.states[m] = initial[m]
     status, steps, reached, tried = integrate(
-        task, method, shot.start, times, shot.rows, p, u, shot.pieces, path, lane.outputs, keep
+        task, method, shot.start, times, shot.rows, p, u, shot.pieces, path, lane.outputs, keep, lane.watch
     )
     shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
     return status, steps

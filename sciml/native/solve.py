@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from sciml.native.compilation import at, call, device, kernel, pointer
-from sciml.native.explicit import FULL, SUCCESS, integrate
+from sciml.native.explicit import FULL, SUCCESS
 from sciml.native.lockstep import integrate_packs
 from sciml.native.method import unpack
 from sciml.native.model import Model
@@ -18,8 +18,10 @@ from sciml.native.networks import aligned
 from sciml.native.pack_path import carve_packs
 from sciml.native.packs import SIZE
 from sciml.native.records import SHOT, shot_of, task_at
+from sciml.native.segments import integrate_segments
 from sciml.native.task import Task, aligned_copy
 from sciml.native.trajectory import carve_lane
+from sciml.native.watch import carve_watch
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.methods.tsit5 import TSIT5
 
@@ -42,6 +44,8 @@ class Trajectories:
         steps: Number of accepted steps of each.
         t: Start of each accepted step of the first trajectory, if steps were kept.
         h: Their lengths.
+        occurrences: The events that were met, by trajectory, a row for each: event, trajectory, time, two numbers of the
+            reverse pass, and the state before any reset.
     """
 
     states: np.ndarray
@@ -52,6 +56,7 @@ class Trajectories:
     steps: np.ndarray
     t: np.ndarray
     h: np.ndarray
+    occurrences: np.ndarray
 
 
 @device
@@ -66,12 +71,16 @@ def integrate_lane(task, states, ends, lane, keep):
         integrate_packs(task, method, first, last, scratch, path, y, step, y, at(ends, 0), n)
         return
     path, outputs, times = scratch.path, scratch.outputs, pointer(task.times)
+    if task.look != 0:
+        carve_watch(task, method, scratch.watch).met[0] = 0.0
     for number in range(first, last):
         shot = shot_of(task, number)
         for m in range(n):
             path.states[m] = states[number, 0, m]
         p, u, start, rows, pieces = pointer(shot.numbers), pointer(shot.inputs), shot.start, task.rows, shot.pieces
-        status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, pieces, path, outputs, keep)
+        status, steps, reached, tried = integrate_segments(
+            task, method, number, start, times, rows, p, u, pieces, path, outputs, keep, scratch.watch
+        )
         shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
         direction = 1.0 if times[task.rows - 1] >= start else -1.0
         for row in range(task.rows):
@@ -128,6 +137,7 @@ class Integrator:
         first_step: Length of the first step; chosen from the field if 0.
         largest_step: Longest step.
         keep_steps: Whether to return the steps of the first trajectory.
+        max_resets: Most resets by events of one trajectory.
     """
 
     def __init__(
@@ -140,11 +150,12 @@ class Integrator:
         first_step: float = 0.0,
         largest_step: float = math.inf,
         keep_steps: bool = False,
+        max_resets: int = 1000,
     ) -> None:
         self.model, self.keep, self._tableau = model, int(keep_steps), tableau
-        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
+        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step, max_resets)
         self._address, self._lock = self.task.address, Lock()
-        self._capacity = 64 if keep_steps else 1
+        self._capacity, self._hits = 64 if keep_steps else 1, 64
         self._numbers = self._memory(1)
         self._shots = np.zeros(0, SHOT)
         self._layout = (0, 0, -1, 0)
@@ -195,13 +206,20 @@ class Integrator:
         while True:
             states[:, 0] = y0
             run(self._address, *arguments, self.keep)
-            if not self.keep or not (self._shots["status"] == FULL).any():
+            if not (self._shots["status"] == FULL).any():
                 break
-            self._capacity *= 2
-            self.task.allocate(self._capacity)
+            self._grow()
         shots = self._shots.copy()
         t, h = self._steps(int(shots["steps"][0]))
-        return Trajectories(states, shots["status"], shots["reached"], ends, shots["tried"], shots["steps"], t, h)
+        met = self.task.occurrences() if self.model.events else _NOTHING
+        return Trajectories(states, shots["status"], shots["reached"], ends, shots["tried"], shots["steps"], t, h, met)
+
+    def _grow(self) -> None:
+        """Twice as much memory for steps that are kept, and for events."""
+        self._capacity *= 2 if self.keep else 1
+        self._hits *= 2
+        self.task.allocate(self._capacity)
+        self.task.allocate_watches(self._hits)
 
     def _set_inputs(self, tables: list[np.ndarray]) -> None:
         """Tell every shot where the pieces of its inputs are."""
@@ -221,7 +239,7 @@ class Integrator:
     def _packed(self, count: int, threads: int) -> bool:
         """Whether eight trajectories run side by side: enough of them, an explicit method, the same networks for all."""
         tableau, packed = self._tableau, self.model.packed
-        if packed is None or self.keep or tableau.gamma > 0.0 or count < PACKED * threads:
+        if packed is None or self.model.events or self.keep or tableau.gamma > 0.0 or count < PACKED * threads:
             return False
         weights = self._numbers[:, packed.scalars : self.model.parameters]
         return bool((weights == weights[0]).all())
@@ -234,6 +252,7 @@ class Integrator:
         self.task.refer("shots", self._shots)
         self.task.set(rows=rows, lanes=self._lanes, slots=self._lanes, shot_count=count)
         self.task.allocate(self._capacity)
+        self.task.allocate_watches(self._hits)
         self.task.set(pack_value=0)
         if inputs >= 0:
             self.task.allocate_packs(inputs, capacity=1, reverse=False)

@@ -11,6 +11,7 @@ from sciml.native.networks import CACHE_LINE
 from sciml.native.pack_path import pack_floats, pack_integers
 from sciml.native.records import TASK
 from sciml.native.trajectory import lane_size
+from sciml.native.watch import HEAD, MET, watch_addresses, watch_size
 from sciml.solvers.methods.tableau import Rosenbrock, Tableau
 
 
@@ -34,6 +35,7 @@ class Task:
         max_steps: Most steps, accepted and rejected, of one trajectory.
         first_step: Length of the first step; chosen from the field if 0.
         largest_step: Longest step.
+        max_resets: Most resets by events of one trajectory.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Task:
         max_steps: int = 10_000,
         first_step: float = 0.0,
         largest_step: float = math.inf,
+        max_resets: int = 1000,
     ) -> None:
         self.model, self.stages, self.linear = model, tableau.stages, isinstance(tableau, Rosenbrock)
         self.degree = tableau.dense.shape[1]
@@ -58,6 +61,9 @@ class Task:
             self.set(work_size=work_size(model.states, model.tapes.get("jacobian", 0)))
         self.attach("method", pack(tableau))
         self.attach("atol", np.broadcast_to(np.asarray(atol, dtype=np.float64), (model.states,)))
+        if model.events:
+            self.set(**watch_addresses(), address=self.address, event_count=len(model.events), max_resets=max_resets)
+            self.attach("events", np.array(model.events).T)
 
     def set(self, **fields: float) -> None:
         """Write fields of the record."""
@@ -95,6 +101,25 @@ class Task:
         self.attach("pack_integers", np.zeros((slots, integers)), np.int64)
         self.set(**packed.fields(reverse), inputs=inputs, pack_capacity=capacity)
         self.set(pack_floats_size=floats, pack_integers_size=integers)
+
+    def allocate_watches(self, hits: int) -> None:
+        """For every slot a watch that can hold that many events; of a model without events there is none."""
+        if not self.model.events:
+            return
+        record, events = self.record[0], len(self.model.events)
+        tape = max(int(record[f"{role}_tape"]) for role in ("conditions", "rates", "resets"))
+        rates, resets = int(record["rates_outputs"]), int(record["resets_outputs"])
+        size, self._table = watch_size(events, rates, resets, self.model.states, tape, self.stages, hits)
+        self.attach("watches", np.zeros((record["slots"], size + CACHE_LINE)))
+        self.set(watch_size=size + CACHE_LINE, hits=hits)
+
+    def occurrences(self) -> np.ndarray:
+        """The events that all slots have met, one after another, a row for each as in `watch.HEAD`."""
+        width, found = HEAD + self.model.states, []
+        for watch in self.arrays["watches"]:
+            rows = watch[self._table :][: int(watch[MET]) * width]
+            found.append(rows.reshape(-1, width).copy())
+        return np.concatenate(found)
 
     def allocate(self, capacity: int) -> None:
         """Scratch for every slot, for trajectories of that many steps."""

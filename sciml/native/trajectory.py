@@ -26,6 +26,7 @@ class Lane(NamedTuple):
     predicted_slopes: Any
     tapes: Any
     adjoint: Any
+    watch: Any
 
 
 def lane_size(
@@ -49,7 +50,8 @@ def carve_lane(task, method, lane):
     predicted_slopes = after(predicted, task.observables_outputs)
     tapes = after(predicted_slopes, task.observables_outputs)
     adjoint = after(tapes, task.rows * task.observables_tape)
-    return Lane(path, outputs, cotangents, predicted, predicted_slopes, tapes, adjoint)
+    watch = pointer(task.watches + 8 * lane * task.watch_size)
+    return Lane(path, outputs, cotangents, predicted, predicted_slopes, tapes, adjoint, watch)
 
 
 @device
@@ -190,7 +192,9 @@ def run_shot(task, number, lane, method, gp, slopes):
         path.states[m] = initial[m]
     keep = 1 if slopes else 0
     pieces = shot.pieces
-    status, steps, reached, tried = integrate(task, method, start, times, rows, p, u, pieces, path, lane.outputs, keep)
+    status, steps, reached, tried = integrate(
+        task, method, start, times, rows, p, u, pieces, path, lane.outputs, keep, lane.watch
+    )
     shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
     if status != SUCCESS:
         return

@@ -1,4 +1,4 @@
-"""Step size control: constants and formulas in plain NumPy, shared by the torch and the native engine."""
+"""Step size control, and where events are looked for: constants and formulas shared by the torch and the native engine."""
 
 import math
 
@@ -16,6 +16,14 @@ PREVIOUS_ERROR_FLOOR = 1e-4
 STRETCH = 1.01
 # A step is too short when it is this fraction of the whole span, unless the user says otherwise.
 SMALLEST_FRACTION = 1e-14
+# What the clock resolves, as a fraction of the time.
+CLOCK = 4 * np.finfo(np.float64).eps
+# Fractions of a step at which conditions of events are looked at: two changes of sign between them go unseen.
+LOOKS = (0.25, 0.5, 0.75, 1.0)
+# Events are located to this fraction of their step, or to what the clock resolves.
+LOCATED = 1e-13
+# A condition this small, in units of its size around the event, is zero after the event.
+ZERO = 1e-6
 
 
 def _operations(x):
@@ -88,5 +96,4 @@ def smallest_step(t, end, limit, span):
         The length, in the unit of time.
     """
     limit = SMALLEST_FRACTION * span if limit is None else limit
-    clock = 4 * np.finfo(np.float64).eps
-    return np.maximum(limit, clock * np.maximum(np.abs(t), np.abs(end)))
+    return np.maximum(limit, CLOCK * np.maximum(np.abs(t), np.abs(end)))

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
 from sciml.event import Event
+from sciml.solvers.control import ZERO
 from sciml.solvers.field import Field
 from sciml.solvers.watch import clock, condition_values
-
-# A condition this small, in units of its size around the event, is zero after the event.
-ZERO = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +159,7 @@ def sides(
     y: Tensor,
     direction: Float[np.ndarray, " batch"],
     fired: Float[np.ndarray, "event batch"],
+    close: Float[np.ndarray, " batch"],
 ) -> Int[np.ndarray, "event batch"]:
     """The sign of each condition just behind the start of a stretch.
 
@@ -171,18 +170,21 @@ def sides(
         y: States there.
         direction: Signs of the steps.
         fired: Size of each condition around its last event of the stretch before; NaN where there was none.
+        close: Times that cannot be told apart.
 
     Returns:
-        The signs. A condition that is zero has the sign of its rate of change.
+        The signs. A condition that is zero has the sign of its rate of change. Behind its own event it is zero, unless it
+        is further away than its size there, or the inaccuracy of the time, explain.
     """
     found, times, y = [], clock(t, y), y.detach()
     for event, size in zip(events, fired):
         with torch.no_grad():
             g = condition_values(event.condition, times, y).cpu().numpy().astype(float)
         with np.errstate(invalid="ignore"):
-            zero = (g == 0) | (np.abs(g) <= ZERO * size)
-        if zero.any():
-            _, rate, _ = rates(field, event, times, y)
-            g = np.where(zero, rate.cpu().numpy() * direction, g)
+            if (g == 0).any() or not np.isnan(size).all():
+                _, rate, _ = rates(field, event, times, y)
+                rate = rate.cpu().numpy()
+                zero = (g == 0) | (np.abs(g) <= np.maximum(ZERO * size, np.abs(rate) * close))
+                g = np.where(zero, rate * direction, g)
         found.append(np.nan_to_num(np.sign(g)).astype(int))
     return np.stack(found)

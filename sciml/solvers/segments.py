@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciml.event import Event
 from sciml.solvers.captured import differentiable
-from sciml.solvers.control import smallest_step
+from sciml.solvers.control import CLOCK, LOCATED, smallest_step
 from sciml.solvers.crossings import Crossing, after, crossing, sides, spread
 from sciml.solvers.field import Field
 from sciml.solvers.gradients import Gradients, outputs
@@ -18,7 +18,7 @@ from sciml.solvers.loop import Settings, march
 from sciml.solvers.occurrences import Occurrences
 from sciml.solvers.record import March, Record
 from sciml.solvers.solution import Failure, Stats, Status
-from sciml.solvers.watch import CLOCK, LOCATED, Hit, Watch
+from sciml.solvers.watch import Hit, Watch
 
 
 @dataclass
@@ -95,7 +95,9 @@ class _Run:
         self.fired = np.full((len(self.events), batch), np.nan)
         self.status = np.full(batch, Status.SUCCESS)
         self.counts, self.evaluations = np.zeros((2, batch), dtype=int), 0
-        self.resets, self.stuck = np.zeros(batch, dtype=int), np.zeros(batch, dtype=int)
+        self.resets = np.zeros(batch, dtype=int)
+        # Which events have reset a trajectory since time passed last: none of them can do so twice.
+        self.instant = np.zeros((len(self.events), batch), dtype=bool)
         self.failures: list[Failure] = []
         self.rows: list[tuple[int, int, Tensor, Tensor]] = []
         self.pieces = Pieces()
@@ -109,7 +111,7 @@ class _Run:
         watch = Watch(
             self.events,
             self.y.detach(),
-            sides(self.field, self.events, self.start, self.y, self.direction, self.fired),
+            sides(self.field, self.events, self.start, self.y, self.direction, self.fired, self._close(self.start)),
         )
         with torch.no_grad():
             found = march(self.field, self.y, grid, self.settings, dense=not graph, watch=watch)
@@ -152,9 +154,12 @@ class _Run:
     def _snapped(self, hit: Hit) -> Hit:
         """The event at the time of an output that it cannot be told apart from."""
         i = hit.trajectory
-        close = 2 * LOCATED * abs(self.end[i] - self.start[i]) + CLOCK * abs(hit.time)
-        distance = np.abs(self.ts[i] - hit.time)
+        close, distance = self._close(hit.time)[i], np.abs(self.ts[i] - hit.time)
         return replace(hit, time=float(self.ts[i, np.nanargmin(distance)])) if np.nanmin(distance) <= close else hit
+
+    def _close(self, time: Float[np.ndarray, " batch"] | float) -> Float[np.ndarray, " batch"]:
+        """Times this close cannot be told apart, in a stretch from here to the end."""
+        return 2 * LOCATED * np.abs(self.end - self.start) + CLOCK * np.abs(time)
 
     def _reached(self, found: March, hits: list[Hit]) -> Float[np.ndarray, " batch"]:
         """Where this stretch of each trajectory ends."""
@@ -204,7 +209,9 @@ class _Run:
 
     def _restart(self, hits: list[Hit], new: Tensor) -> None:
         """Go on behind the resets; end what has met a terminal event, chatters, or has come to its end."""
-        limit = smallest_step(self.start, self.end, self.settings.min_step, np.abs(self.end - self.start))
+        span = np.abs(self.end - self.start)
+        # An event that comes again within what it is located to may be met on its way back.
+        limit = np.maximum(smallest_step(self.start, self.end, self.settings.min_step, span), self._close(self.start))
         finite = torch.isfinite(new.detach()).reshape(len(self.start), -1).all(dim=1).cpu().numpy()
         again = np.zeros(len(self.start), dtype=bool)
         for hit in (hit for hit in hits if self.events[hit.event].stops):
@@ -216,12 +223,14 @@ class _Run:
                 self._end(i, Status.EVENT, hit.time, state)
                 continue
             again[i] = True
-            self.stuck[i] = self.stuck[i] + 1 if abs(hit.time - self.start[i]) <= limit[i] else 0
+            self.instant[:, i] &= abs(hit.time - self.start[i]) <= limit[i]
+            chatters = self.instant[hit.event, i]
+            self.instant[hit.event, i] = True
             self.resets[i] += 1
             self.start[i] = hit.time
             if not finite[i]:
                 self._end(i, Status.NON_FINITE, hit.time, state)
-            elif self.stuck[i] > len(self.events):
+            elif chatters:
                 self._end(i, Status.CHATTERING, hit.time, state)
             elif self.resets[i] >= self.max_resets:
                 self._end(i, Status.MAX_RESETS, hit.time, state)

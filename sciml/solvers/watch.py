@@ -10,15 +10,12 @@ from torch import Tensor
 
 from sciml.errors import ModelError
 from sciml.event import Event
+from sciml.solvers.control import CLOCK, LOCATED, LOOKS
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.record import stacked
 from sciml.solvers.roots import bracketed_roots
 
-# Fractions of a step at which conditions are looked at: two changes of sign between them go unseen.
-SAMPLES = np.array([0.25, 0.5, 0.75, 1.0])
-# Events are located to this fraction of their step, or to what the clock resolves.
-LOCATED = 1e-13
-CLOCK = 4 * np.finfo(np.float64).eps
+SAMPLES = np.array(LOOKS)
 
 
 @dataclass(frozen=True)
