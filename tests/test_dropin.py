@@ -317,6 +317,19 @@ def test_an_event_that_never_comes_is_an_error():
     assert sciml.odeint_event(field, y0, t0, event_fn=lambda t, y: y[0] - 0.4)[0] == 0.0
 
 
+def test_without_a_limit_of_the_user_a_search_for_an_event_is_bounded(monkeypatch):
+    monkeypatch.setattr("sciml.dropin.adaptive.EVENT_STEPS", 30)
+    monkeypatch.setattr("sciml.dropin.fixed.EVENT_STEPS", 30)
+    never = {"event_fn": lambda t, y: y[0] - 7}
+    field, y0, t0 = Pendulum(), grid(0.4, -0.2), grid(0.0)[0]
+    with pytest.raises(
+        SolveError, match=r"`max_num_steps=30` was reached .* check the sign of `event_fn`.* or allow more"
+    ):
+        sciml.odeint_event(field, y0, t0, **never)
+    with pytest.raises(SolveError, match=r"30 steps of `rk4` up to t = 3 met no event.* or give a larger `step_size`"):
+        sciml.odeint_event(field, y0, t0, method="rk4", options={"step_size": 0.1}, **never)
+
+
 def test_steps_end_at_jumps_and_at_chosen_times():
     seen = []
 

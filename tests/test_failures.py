@@ -100,6 +100,19 @@ def test_solver_and_fields_of_the_wrong_kind_are_refused():
     assert solve(explosion, grid(0.1), grid(0.0, 1.0), solver=Dopri5()).successful
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("method", r"no argument `method`. Here it is `solver=Dopri5\(\)`, .*; `sciml.odeint` takes names"),
+        ("atoll", "no argument `atoll`. Did you mean `atol`"),
+        ("colour", "no argument `colour`. There are `solver`, `rtol`, .*`max_resets`"),
+    ],
+)
+def test_arguments_of_other_libraries_are_told_by_their_name_here(name, message):
+    with pytest.raises(ModelError, match=message):
+        solve(explosion, grid(0.1), grid(0.0, 1.0), **{name: 1})
+
+
 # Complex states
 
 

@@ -17,7 +17,7 @@ from sciml.solvers.steppers import combine
 from sciml.solvers.watch import Watch
 
 # Steps allowed up to an event, if the user says nothing: an event may never come.
-EVENT_STEPS = 100_000
+EVENT_STEPS = 10_000
 CLOCK = 4 * np.finfo(np.float64).eps
 
 

@@ -17,7 +17,7 @@ from sciml.solvers.record import Record
 from sciml.solvers.watch import Watch
 
 # Steps allowed up to an event, which may never come.
-EVENT_STEPS = 100_000
+EVENT_STEPS = 20_000
 Time = float | Tensor
 
 # Interpolation from the mean slope of a step and those at its ends, as dense output of a method with these "stages".

@@ -35,7 +35,7 @@ class AdaptiveOptions:
         safety: Factor by which a step is kept shorter than the error allows.
         ifactor: Most by which a step grows.
         dfactor: Least to which a step shrinks.
-        max_num_steps: Steps allowed from one output to the next; None for no limit, and for 100 000 up to an event.
+        max_num_steps: Steps allowed from one output to the next; None for no limit, and for 10 000 up to an event.
         dtype: Of times in torchdiffeq. Here times are float64 whatever it is.
         min_step: A step is not made shorter, and one of this length is accepted whatever its error.
         max_step: A step is not made longer.

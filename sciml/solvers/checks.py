@@ -7,10 +7,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sciml.errors import DataError, ModelError
+from sciml.errors import DataError, ModelError, quoted, suggestion
 from sciml.event import Event
 from sciml.solvers.field import Field
 from sciml.solvers.tolerance import host
+
+# What other libraries call the arguments of `solve`, and what they are called here.
+ELSEWHERE = {
+    "method": "`solver=Dopri5()`, a method as an object; `sciml.odeint` takes names",
+    "options": "arguments of their own, such as `first_step=`, or the method's, such as `Dopri5(step=0.1)`",
+    "adjoint": "`gradients=Backsolve()`",
+    "adjoint_params": "`gradients=Backsolve(parameters=(...))`",
+    "dense_output": "`dense=True`",
+    "max_num_steps": "`max_steps=`",
+    "step_size": "`solver=RK4(step=...)`",
+    "dt": "`solver=RK4(step=...)`",
+    "t_span": "`ts`, a tensor of output times, the initial time first",
+    "t_eval": "`ts`, a tensor of output times, the initial time first",
+    "event_fn": "`events=[Event(condition)]`",
+}
+
+
+def refuse(unknown: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse arguments that `solve` does not have, and say what they are called.
+
+    Raises:
+        ModelError: There is one.
+    """
+    known = list(known)
+    for name in unknown:
+        here = f" Here it is {ELSEWHERE[name]}." if name in ELSEWHERE else suggestion(name, known)
+        raise ModelError(f"`solve` has no argument `{name}`.{here or f' There are {quoted(known)}.'}")
 
 
 def checked_state(y0: object) -> Tensor:

@@ -1,6 +1,7 @@
 """The one verb of this package: solve an initial value problem."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from sciml.errors import ModelError, SolveError
 from sciml.event import Event
-from sciml.solvers.checks import CheckedField, checked_events, checked_positive, checked_state, checked_times
+from sciml.solvers.checks import CheckedField, checked_events, checked_positive, checked_state, checked_times, refuse
 from sciml.solvers.diagnosis import message
 from sciml.solvers.field import Field
 from sciml.solvers.gradients import Direct, Gradients
@@ -37,6 +38,7 @@ def solve(
     dense: bool = False,
     events: Sequence[Event] = (),
     max_resets: int = 1000,
+    **unknown: Any,
 ) -> Solution:
     r"""Solve :math:`\dot y = f(t, y)`, :math:`y(t_0) = y_0`, forwards or backwards in time.
 
@@ -68,13 +70,14 @@ def solve(
             step: of two passages through zero between two looks neither is seen. A trajectory that a terminal event
             ends has the status `EVENT`, and NaN behind; an output at the very time of a reset is the state before it.
         max_resets: Resets allowed per trajectory.
+        unknown: None; what another library calls an argument is told here by its name.
 
     Returns:
         The states at the output times, a status for each trajectory, and counts of the work.
 
     Raises:
         DataError: `y0`, `ts` or a tolerance cannot be used.
-        ModelError: The field returns something else than a tensor like the state.
+        ModelError: The field returns something else than a tensor like the state, or an argument is not known.
         SolveError: A trajectory failed, and `throw` is true.
 
     Example:
@@ -88,6 +91,8 @@ def solve(
     Reference:
         Hairer, Nørsett, Wanner I, sections II.4 to II.6.
     """
+    if unknown:
+        refuse(unknown, (solve.__kwdefaults__ or {}).keys())
     if not isinstance(solver, AbstractSolver):
         raise ModelError(f"`solver` is {solver!r}. Expected a method, such as `Tsit5()` or `Kvaerno5()`.")
     y0 = checked_state(y0)
