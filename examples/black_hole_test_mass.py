@@ -5,18 +5,24 @@ orbit with two unknown functions of cos(chi), a network of 32-32 cosines. The ta
 wave in the window and on one five times as long, the phase error at its end, the precession against
 4 sqrt(p/(p-6+2e)) K(4e/(p-6+2e)) - 2 pi, and constant and slope of the learned functions against the exact ones
 (averages over the angles visited). `--noise` adds Gaussian noise relative to the largest |h22|.
+
+Then both functions are read back as polynomials of cos(chi), the terms chosen and fitted through the solver. A network may
+bend as it likes, for which the slopes pay: with noise of 1e-3 the 250 points determine those of a cubic to 7 and 3 % (one
+standard deviation), those of the law to 2.5 and 0.9 %. The constant of F2, 5e-5, is below that noise either way.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import sympy as sp
 from matplotlib.figure import Figure
 from scipy.special import ellipk
 
 import sciml
-from sciml import LBFGS, Dopri8, Normal, Problem, SingleShooting
+from sciml import LBFGS, Dopri8, Normal, Problem, SingleShooting, SparseRegression, System
 from sciml.datasets import waveforms
 from sciml.models import binary_black_hole as holes
 from sciml.plot.style import COLORS
@@ -43,20 +49,49 @@ def line(c: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.polynomial.polynomial.polyfit(c, values, 1)
 
 
-def precession(fit: sciml.Fit) -> float:
-    """Advance of phi over one turn of chi beyond 2 pi, by the mean of dphi/dchi over the turn."""
-    c = np.cos(np.linspace(0, 2 * np.pi, 2000, endpoint=False))
-    f1, f2 = learned(fit, c)
-    return float(2 * np.pi * np.mean((1 + f2) / (1 + f1)) - 2 * np.pi)
+def shape(functions: Callable[[np.ndarray], Sequence[np.ndarray]]) -> dict[str, float]:
+    """Precession, from the mean of dphi/dchi over a turn, constants and slopes, and how far they are off."""
+    f1, f2 = functions(np.cos(np.linspace(0, 2 * np.pi, 2000, endpoint=False)))
+    found = float(2 * np.pi * np.mean((1 + f2) / (1 + f1)) - 2 * np.pi)
+    known = 4 * np.sqrt(P / (P - 6 + 2 * E)) * ellipk(4 * E / (P - 6 + 2 * E)) - 2 * np.pi
+    c = np.cos(np.linspace(0, np.pi, 400))
+    off = [line(c, a) / line(c, b) - 1 for a, b in zip(functions(c), exact(c))]
+    return {
+        "precession": found,
+        "off %": 100 * abs(found / known - 1),
+        "F1 constant %": 100 * off[0][0],
+        "F1 slope %": 100 * off[0][1],
+        "F2 constant %": 100 * off[1][0],
+        "F2 slope %": 100 * off[1][1],
+    }
 
 
-def study(seed: int, noise: float, quick: bool) -> tuple[dict[str, object], sciml.Fit, pd.DataFrame]:
-    """One row of the table, the fit, and its residuals on the long window."""
+def read_back(fit: sciml.Fit, noise: float, quick: bool) -> dict[str, object]:
+    """Both functions as polynomials of cos(chi), the terms and coefficients decided through the solver."""
+    began = time.process_time()
+    if noise == 0:  # what the last digits say is then worth a term
+        data = fit.problem.data
+        size = float(data["h22_real"].abs().max())
+        problem = Problem(fit.system, data, noise={"h22_real": Normal(1e-6 * size)}, **SOLVER)
+        fit = sciml.fit(problem, SingleShooting(start=None), [LBFGS(steps=1)], progress=False)
+    method = SparseRegression(degree=1 if quick else 2)
+    best = sciml.discover(fit, method, progress=False).report.candidates[0]
+    cosine, chi = sp.Symbol("c"), sp.Symbol("chi", real=True)
+    formulas = {name: best.formulas[name].subs(sp.cos(chi), cosine) for name in ("F1", "F2")}
+    functions = [sp.lambdify(cosine, formula) for formula in formulas.values()]
+    numbers = shape(lambda c: [function(c) + 0 * c for function in functions])
+    intervals = {name: f"{low:.5g} to {high:.5g}" for name, (low, high) in best.intervals(0.95).items()}
+    clock = {"core seconds": time.process_time() - began}
+    texts = {name: str(sp.N(formula, 4)) for name, formula in formulas.items()}
+    return numbers | clock | texts | {"95 %": "; ".join(intervals.values())}
+
+
+def studied(system: System, seed: int, noise: float, quick: bool) -> tuple[dict[str, object], sciml.Fit, pd.DataFrame]:
+    """The network's row of the table, the fit, and its residuals on the long window."""
     ts = np.linspace(0, WINDOW, 250)
     clean, data = waveforms.geodesic(ts, P, E), waveforms.geodesic(ts, P, E, noise=noise, seed=seed)
     size = float(np.abs(clean["h22_real"]).max())
     began, cpu = time.perf_counter(), time.process_time()
-    system = holes.hybrid_orbit(P, E)
     for level, steps in ((0.1, 60),) if quick else ((0.1, 400), (1e-2, 300), (max(noise, 1e-3), 400)):
         problem = Problem(system, data[["h22_real"]], noise={"h22_real": Normal(level * size)}, **SOLVER)
         optimizers = [LBFGS(steps=steps, memory=80, tolerance=1e-14)]
@@ -70,27 +105,25 @@ def study(seed: int, noise: float, quick: bool) -> tuple[dict[str, object], scim
     def error(found, known):
         return float(np.linalg.norm(found - known) / np.linalg.norm(known))
 
-    known = 4 * np.sqrt(P / (P - 6 + 2 * E)) * ellipk(4 * E / (P - 6 + 2 * E)) - 2 * np.pi
-    c = np.cos(np.linspace(0, np.pi, 400))
-    off = [line(c, a) / line(c, b) - 1 for a, b in zip(learned(fit, c), exact(c))]
     row = {
         "seed": seed,
         "noise": noise,
         "L2": error(inside, clean["h22_real"].to_numpy()),
         "L2 long": error(long["h22_real"], truth["h22_real"]),
         "phase rad": float(abs(long["phi"][-1] - truth["phi"][-1])),
-        "precession": precession(fit),
-        "off %": 100 * abs(precession(fit) / known - 1),
-        "F1 constant %": 100 * off[0][0],
-        "F1 slope %": 100 * off[0][1],
-        "F2 constant %": 100 * off[1][0],
-        "F2 slope %": 100 * off[1][1],
     }
-    row |= clock | {"backend": fit.backend}
-    print(table([row]), flush=True)
+    row |= shape(lambda c: learned(fit, c)) | clock | {"backend": fit.backend}
     residuals = pd.DataFrame({"phase": long["phi"] - truth["phi"], "wave": truth["h22_real"]}, index=times)
     residuals["model"] = long["h22_real"]
     return row, fit, residuals
+
+
+def study(seed: int, noise: float, quick: bool) -> tuple[dict[str, object], dict[str, object], sciml.Fit, pd.DataFrame]:
+    """The rows of network and law, the fit, and its residuals on the long window."""
+    row, fit, residuals = studied(holes.hybrid_orbit(P, E), seed, noise, quick)
+    law = {"seed": seed, "noise": noise} | read_back(fit, noise, quick)
+    print(table([row]), table([law]), sep="\n", flush=True)
+    return row, law, fit, residuals
 
 
 def draw(path: Path, fit: sciml.Fit, residuals: pd.DataFrame) -> None:
@@ -128,9 +161,11 @@ def main() -> None:
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     results = [study(seed, arguments.noise, arguments.quick) for seed in seeds]
-    report([row for row, _, _ in results], arguments, machine("torch", "numba", "sympy"))
+    rows, laws, fits, residuals = zip(*results)
+    tables = {"network": rows, "law read back (95 %: of its coefficients, in their order)": laws}
+    report(tables, arguments, machine("torch", "numba", "sympy"))
     if arguments.out:
-        draw(arguments.out / "black_hole_test_mass.png", results[0][1], results[0][2])
+        draw(arguments.out / "black_hole_test_mass.png", fits[0], residuals[0])
 
 
 if __name__ == "__main__":
