@@ -3,7 +3,8 @@
 Newton's orbit and Peters's radiation reaction are known; a network stands for the unknown factor of each. The fit sees
 Re h22 alone, at nodes equally spaced in phase; h22 is the quadrupole formula, its second derivative exact. A start is
 read off the waveform: the effective orbit p(t), phi(t), for an eccentric one amplitude, phase and passages of the
-pericenter, in growing windows. Then L-BFGS on Re h22 with a noise level lowered in stages.
+pericenter, in growing windows. Then L-BFGS, for an eccentric orbit Levenberg's and Marquardt's method, on Re h22 with a
+noise level lowered in stages.
 
 `--waveform FILE` takes text columns t, Re, Im (also .gz), npz with t, h22, or SXS's HDF5, with the peak of |h22| at
 t = 0; without it, lalsuite's SEOBNRv4 where that is installed, else the post-Newtonian TaylorT4. With `--train-until`
@@ -25,7 +26,7 @@ from matplotlib.figure import Figure
 from scipy.interpolate import CubicSpline
 
 import sciml
-from sciml import LBFGS, LogNormal, Normal, Parameter, Problem, SingleShooting, System, waves
+from sciml import LBFGS, LevenbergMarquardt, LogNormal, Normal, Parameter, Problem, SingleShooting, System, waves
 from sciml.datasets import waveforms
 from sciml.errors import DataError
 from sciml.models import binary_black_hole as holes
@@ -80,11 +81,13 @@ def continued(fit: sciml.Fit) -> System:
     return fit.system.with_initial(free)
 
 
-def minimized(system: System, data: pd.DataFrame, noise: dict, steps: int, seed: int, **options) -> sciml.Fit:
+def minimized(
+    system: System, data: pd.DataFrame, noise: dict, steps: int, seed: int, method: type = LBFGS, **options
+) -> sciml.Fit:
+    """One stage of a fit."""
     problem = Problem(system, data, noise=noise, **(SOLVER | options))
-    return sciml.fit(
-        problem, SingleShooting(start=None), [LBFGS(steps=steps, memory=80, tolerance=1e-12)], seed=seed, progress=False
-    )
+    optimizer = LBFGS(steps=steps, memory=80, tolerance=1e-12) if method is LBFGS else method(steps=steps)
+    return sciml.fit(problem, SingleShooting(start=None), [optimizer], seed=seed, progress=False)
 
 
 def circular_start(
@@ -114,8 +117,8 @@ def circular_start(
     return fit
 
 
-def eccentric_start(frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int, quick: bool) -> sciml.Fit:
-    """Factors that meet the wave's phase, its amplitude and its passages of the pericenter, in growing windows."""
+def seen_ellipse(frame: pd.DataFrame, data: pd.DataFrame, q: float) -> tuple[pd.DataFrame, dict[str, Parameter]]:
+    """What the complex wave shows of an eccentric orbit: phase, amplitude and passages of the pericenter; its start."""
     nodes = data.index.to_numpy()
     curves = waveforms.polar(frame)
     orbit = waveforms.effective_orbit(frame, nodes, holes.symmetric_mass_ratio(q))
@@ -128,21 +131,27 @@ def eccentric_start(frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int
         raise DataError(f"only {len(passages)} passages of the pericenter are seen: leave out `--eccentric`.")
     rows = np.searchsorted(nodes, passages).clip(0, len(nodes) - 1)
     period = np.mean(np.diff(passages[:4]))
-    first = pd.DataFrame({"phi": orbit["phi"], "size": curves.amplitude(nodes), "chi": np.nan}, index=data.index)
-    first.iloc[rows, 2] = 2 * np.pi * np.arange(len(passages))
-    seen = nodes < passages[min(2, len(passages) - 1)]
-    system = holes.eccentric_inspiral(
-        q,
-        p=Parameter(float(np.exp(smooth(-1.0))), bounds=(4.0, None), prior=Normal(0.3)),
-        e=Parameter(float(np.ptp(excess[seen]) / 4), bounds=(0.0, 0.6), prior=LogNormal(0.3)),
-        chi=Parameter(float(-2 * np.pi * (passages[0] - nodes[0]) / period), prior=Normal(0.5)),
-        phi=Parameter(float(orbit["phi"].iloc[0]), prior=Normal(SPREADS["phi"])),
-    )
+    seen = pd.DataFrame({"phi": orbit["phi"], "size": curves.amplitude(nodes), "chi": np.nan}, index=data.index)
+    seen.iloc[rows, 2] = 2 * np.pi * np.arange(len(passages))
+    early = nodes < passages[min(2, len(passages) - 1)]
+    start = {
+        "p": Parameter(float(np.exp(smooth(-1.0))), bounds=(4.0, None), prior=Normal(0.3)),
+        "e": Parameter(float(np.ptp(excess[early]) / 4), bounds=(0.0, 0.6), prior=LogNormal(0.3)),
+        "chi": Parameter(float(-2 * np.pi * (passages[0] - nodes[0]) / period), prior=Normal(0.5)),
+        "phi": Parameter(float(orbit["phi"].iloc[0]), prior=Normal(SPREADS["phi"])),
+    }
+    return seen, start
+
+
+def eccentric_start(frame: pd.DataFrame, data: pd.DataFrame, q: float, seed: int, quick: bool) -> sciml.Fit:
+    """Factors that meet the wave's phase, its amplitude and its passages of the pericenter, in growing windows."""
+    seen, start = seen_ellipse(frame, data, q)
+    system = holes.eccentric_inspiral(q, **start)
     parts = [system.observed[system.symbol(name)] for name in ("h22_real", "h22_imag")]
     system = system.with_observed({"size": sp.sqrt(parts[0] ** 2 + parts[1] ** 2)})
     noise = {"phi": Normal(0.05), "size": Normal(0.005), "chi": Normal(0.2)}
     for share in (0.4, 0.7, 1.0):  # a long window from Newton's and Peters's rates ends in a plunge
-        part = first[first.index <= nodes[0] + share * (nodes[-1] - nodes[0])]
+        part = seen[seen.index <= seen.index[0] + share * np.ptp(seen.index)]
         fit = minimized(system, part, noise, 50 if quick else 300, seed, rtol=1e-6, atol=1e-6)
         system = continued(fit)
     return fit
@@ -155,9 +164,12 @@ def learn(
     options = (frame, data, q, seed, quick)
     fit = eccentric_start(*options) if eccentric else circular_start(*options, order)
     real = data[["h22_real"]]
-    stages = ((3e-3, 100), (3e-4, 150)) if quick else ((1e-2, 200), (1e-3, 600), (1e-4, 2500))
+    if eccentric:  # e, p, chi and phi imitate each other: L-BFGS stops in that valley
+        method, stages = LevenbergMarquardt, ((3e-3, 4),) if quick else ((1e-2, 60), (1e-3, 60), (1e-4, 125))
+    else:
+        method, stages = LBFGS, ((3e-3, 100), (3e-4, 150)) if quick else ((1e-2, 200), (1e-3, 600), (1e-4, 2500))
     for level, steps in stages:
-        fit = minimized(continued(fit), real, {"h22_real": Normal(level)}, steps, seed)
+        fit = minimized(continued(fit), real, {"h22_real": Normal(level)}, steps, seed, method)
     return fit
 
 
