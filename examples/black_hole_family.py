@@ -72,10 +72,12 @@ def learn(family: dict[float, pd.DataFrame], start: float, stop: float, seed: in
     system = replace(holes.circular_inspiral(network=network, family=True), initial={})
     for share in (0.5, 1.0):
         parts = {name: orbit.iloc[: int(share * len(orbit))] for name, orbit in orbits.items()}
-        fit = minimized(system, parts, NOISE, 100 if quick else 300, seed, rtol=1e-7, atol=1e-7)
+        fit = minimized(system, parts, NOISE, 100 if quick else 1500, seed, rtol=1e-7, atol=1e-7)
         system = replace(fit.system, initial={})
-    stages = [(1e-2, LBFGS(steps=200, memory=80, tolerance=1e-12))]
-    stages += [(1e-3, LevenbergMarquardt(steps=50)), (1e-4, LevenbergMarquardt(steps=110))]
+    # A stage that ends far from its minimum leaves the next one in another valley: seeds tell which levels that takes.
+    stages = [(1e-2, LBFGS(steps=1500, memory=80, tolerance=1e-12)), (3e-3, LevenbergMarquardt(steps=60))]
+    stages += [(1e-3, LevenbergMarquardt(steps=60)), (3e-4, LevenbergMarquardt(steps=60))]
+    stages += [(1e-4, LevenbergMarquardt(steps=100))]
     for level, optimizer in [(3e-3, LevenbergMarquardt(steps=4))] if quick else stages:
         system, data = continued(fit, data)
         # Waves of unequal masses are smaller, by 4 nu; their square root lets none of them drown.
