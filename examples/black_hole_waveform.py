@@ -214,19 +214,26 @@ def compared(fit: sciml.Fit, frame: pd.DataFrame, start: float, stop: float, poi
     return Comparison(times, found, found["h22_real"] + 1j * found["h22_imag"], curve(times))
 
 
-def beside_orbit(comparison: Comparison, path: Path) -> dict[str, float]:
-    """How far the learned separation and angle are off a known orbit until -200 M.
+def known_orbit(path: Path) -> pd.DataFrame:
+    """Separation and angle of a known orbit: index t, columns r and phi.
 
     The file is an npz with `t` of the wave and `dyn`, whose columns begin with t, r, phi; its first row belongs to the
-    first time of the wave. The angle is compared from the start of the window on.
+    first time of the wave.
     """
+    if not path.is_file():
+        raise DataError(f"there is no file `{path}`.")
     with np.load(path, allow_pickle=False) as content:
         if not {"t", "dyn"} <= set(content.files):
             raise DataError(f"`{path.name}` holds {sorted(content.files)}: an orbit is `t` and `dyn` (t, r, phi, ...).")
         orbit = content["dyn"]
         times = orbit[:, 0] - orbit[0, 0] + content["t"][0]
-    shown = comparison.times[(comparison.times >= times[0]) & (comparison.times <= -200.0)]
-    r, phi = (CubicSpline(times, orbit[:, k])(shown) for k in (1, 2))
+    return pd.DataFrame({"r": orbit[:, 1], "phi": orbit[:, 2]}, index=pd.Index(times, name="t"))
+
+
+def beside_orbit(comparison: Comparison, orbit: pd.DataFrame) -> dict[str, float]:
+    """How far the learned separation is off a known one until -200 M, and the angle from the start of the window on."""
+    shown = comparison.times[(comparison.times >= orbit.index[0]) & (comparison.times <= -200.0)]
+    r, phi = (CubicSpline(orbit.index, orbit[name])(shown) for name in ("r", "phi"))
     found, angle = (np.interp(shown, comparison.times, comparison.states[name]) for name in ("p", "phi"))
     off = (angle - angle[0]) - (phi - phi[0])
     return {"r off %": float(100 * np.abs(found / r - 1).max()), "phi off rad": float(np.abs(off).max())}
@@ -326,8 +333,17 @@ def main() -> None:
     frame = load(arguments)
     start, stop = arguments.window or ((-900.0, -200.0) if arguments.quick else (-1576.0, -20.0))
     until = stop if arguments.train_until is None else arguments.train_until
+    if not start < until <= stop:
+        raise DataError(f"`--train-until {until:g}` must lie in the window, after {start:g} and not after {stop:g}.")
+    if arguments.eccentric and arguments.amplitude_order:
+        raise DataError("`--amplitude-order` corrects circular orbits: leave it out with `--eccentric`.")
+    orbit = known_orbit(arguments.orbit) if arguments.orbit else None
     q = waveforms.ordered_ratio(arguments.mass_ratio)
     data = waveforms.window(frame, start, until, rows=None)
+    if len(data) < 49:
+        raise DataError(
+            f"[{start:g}, {until:g}] M holds {(len(data) - 1) / 16:.1f} cycles: a fit needs three at least."
+        )
     waveforms.window(frame, start, stop)  # refuses a window past the peak before the fit
     print(
         f"{frame.attrs['name']}: q = m1/m2 = {q:g} >= 1, {len(data)} nodes in [{start:g}, {until:g}] M, judged to {stop:g}"
@@ -338,7 +354,7 @@ def main() -> None:
         fit = learn(frame, data, q, arguments.eccentric, seed, arguments.quick, arguments.amplitude_order)
         clock = {"seconds": time.perf_counter() - began, "core seconds": time.process_time() - cpu}
         comparisons.append(compared(fit, frame, start, stop))
-        truth = beside_orbit(comparisons[-1], arguments.orbit) if arguments.orbit else {}
+        truth = beside_orbit(comparisons[-1], orbit) if orbit is not None else {}
         rows.append({"seed": seed} | comparisons[-1].numbers(until) | truth | clock | {"backend": fit.backend})
         print(table(rows[-1:]), flush=True)
     middle = {key: float(np.median([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "backend")}

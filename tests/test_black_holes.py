@@ -12,7 +12,7 @@ from scipy.special import ellipk
 
 import sciml
 from sciml import MLP, Normal, Parameter, Problem, simulate
-from sciml.errors import ModelError, SolveError
+from sciml.errors import DataError, ModelError, SolveError
 from sciml.models import binary_black_hole as holes
 
 TIGHT = {"rtol": 1e-11, "atol": 1e-11}
@@ -221,3 +221,38 @@ def test_each_stage_of_a_family_starts_where_the_last_one_ended(monkeypatch):
     after = posed(system, started)
     assert after.initial(seed=1) == pytest.approx(fit.vector, rel=1e-12)
     assert data["q = 3"].loc[0.0, "p"] == 12.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--train-until", "-100"], r"`--train-until -100` must lie in the window, after -900 and not after -200"),
+        (["--train-until", "-950"], "`--train-until -950` must lie in the window"),
+        (["--train-until", "-880"], r"\[-900, -880\] M holds .* cycles: a fit needs three at least"),
+        (["--eccentric"], "passages of the pericenter are seen: leave out `--eccentric`"),
+        (["--eccentric", "--amplitude-order", "2"], "`--amplitude-order` corrects circular orbits"),
+        (["--orbit", "none.npz"], "there is no file `none.npz`"),
+        (["--window", "-900", "-10"], r"the window \[-900, -10\] reaches beyond `wave.npz`"),
+        (["--mass-ratio", "0"], "`mass_ratio=0.0` must be a positive number"),
+    ],
+)
+def test_the_waveform_example_refuses_at_the_door(given, message, tmp_path, monkeypatch, capsys):
+    """What cannot be meant ends before any fit; its neighbour gets as far as the fit, and says which q it took."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
+    example = importlib.import_module("black_hole_waveform")
+
+    def fitted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sciml, "fit", fitted)
+    frame = example.post_newtonian(1.0)
+    path = tmp_path / "wave.npz"
+    np.savez(path, t=frame.index, h22=frame["h22_real"] + 1j * frame["h22_imag"])
+    script = ["black_hole_waveform.py", "--quick", "--waveform", str(path)]
+    monkeypatch.setattr("sys.argv", [*script, *given])
+    with pytest.raises(DataError, match=message):
+        example.main()
+    monkeypatch.setattr("sys.argv", [*script, "--train-until", "-300"])
+    with pytest.raises(KeyboardInterrupt):
+        example.main()
+    assert "q = m1/m2 = 1 >= 1" in capsys.readouterr().out

@@ -85,6 +85,7 @@ def changed(column, factor=1.0, rows=slice(None), plus=0.0):
         (COLUMNS[:, :2], r"has the shape \(3000, 2\): expected are three columns, t, Re h22, Im h22"),
         (changed(2, -1.0), "turns counterclockwise; .* Pass `conjugate=True`"),
         (changed([1, 2], 4.0), "is .* times that of r h22/M .* for q = 1 .*multiply by 0.25"),
+        (changed(0, 60 * 4.9255e-6), r"turns by .* rad in a unit of time, .* expected in units of the total mass"),
         (COLUMNS[:3], "five at least"),
     ],
 )

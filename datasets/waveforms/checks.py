@@ -16,6 +16,10 @@ JUNK = 200.0
 """For how long after its start, in M, a simulation may ring."""
 
 
+FASTEST = 0.2
+"""Orbital frequency, in 1/M, that no inspiral of bodies without spin reaches early on."""
+
+
 def frame_of(
     times: Float[np.ndarray, " time"], h22: Complex[np.ndarray, " time"], name: str, mass_ratio: float | None
 ) -> pd.DataFrame:
@@ -77,7 +81,14 @@ def _check_size(times: np.ndarray, h22: np.ndarray, name: str, mass_ratio: float
     first = slice(len(times) // 8, max(len(times) // 3, len(times) // 8 + 4))
     phase = -np.unwrap(np.angle(h22))[first] / 2
     duration = times[first][-1] - times[first][0]
-    x = ((phase[-1] - phase[0]) / duration) ** (2 / 3)
+    omega = (phase[-1] - phase[0]) / duration
+    if omega > FASTEST:
+        raise DataError(
+            f"the orbit in `{name}` turns by {omega:.3g} rad in a unit of time, {omega / FASTEST:.2g} times faster than "
+            "black holes can long before they merge. Times are expected in units of the total mass, G M / c³: 4.9255e-6 s "
+            "for each solar mass."
+        )
+    x = omega ** (2 / 3)
     # To order 2 for the amplitude: Kidder (2008), eq. 79.
     series = 1 + (-107 + 55 * nu) / 42 * x + 2 * np.pi * x**1.5 - (2173 / 1512 + 1069 / 216 * nu) * x**2
     ratio = float(np.mean(np.abs(h22[first])) / (SIZE * nu * x * series))
