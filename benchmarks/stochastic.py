@@ -46,7 +46,7 @@ def geometric(rng: np.random.Generator) -> tuple[Problem, dict[str, float]]:
     values = np.exp(np.concatenate([[0.0], np.cumsum(moves)]))
     system = System({x: mu * x}, noise={x: s * x}, parameters={mu: Parameter(0.0), s: Parameter(1.0, bounds=(0, None))})
     data = pd.DataFrame({"x": values}, index=STEP * np.arange(count))
-    return Problem(system, data, transitions=TransitionDensity(milstein=True)), truth
+    return Problem(system, data, transitions=TransitionDensity()), truth
 
 
 def coverage(name: str, make, repeats: int, seed: int) -> list[dict[str, object]]:

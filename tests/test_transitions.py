@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sympy as sp
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import lognorm, multivariate_normal, norm
 
 import sciml
 from sciml import (
@@ -24,7 +24,7 @@ from sciml import (
     SingleShooting,
     System,
 )
-from sciml.measurement.transitions.protocol import Series
+from sciml.measurement.transitions.transition_density import skewed_cost
 from sciml.stochastic import EulerMaruyama, Kalman, MomentMatching, TransitionDensity
 
 x, y, theta, s = sp.symbols("x y theta s", real=True)
@@ -57,7 +57,7 @@ def test_the_filter_is_exact_for_linear_systems_with_gaps():
 
 
 @pytest.mark.parametrize(
-    "transitions", [Kalman(), TransitionDensity(), TransitionDensity(milstein=True), MomentMatching()], ids=str
+    "transitions", [Kalman(), TransitionDensity(), TransitionDensity(steps=3), MomentMatching()], ids=str
 )
 def test_gradients_match_finite_differences(transitions):
     rng = np.random.default_rng(0)
@@ -80,37 +80,38 @@ def test_gradients_match_finite_differences(transitions):
         assert gradient[i] == pytest.approx(slope, rel=2e-5, abs=1e-6)
 
 
-def single_step(values: torch.Tensor, g: float, slope: float, h: float) -> Series:
-    """Steps of length h from 1, without drift."""
-    series = torch.stack([torch.ones_like(values), values], dim=1)[..., None]
-    return Series(
-        times=torch.tensor([[0.0, h]]).double().expand(len(values), 2),
-        values=series,
-        known=torch.ones_like(series, dtype=torch.bool),
-        initial=series[:, 0],
-        drift=lambda t, y: torch.zeros_like(y),
-        diffusion=lambda t, y: torch.full_like(y, g)[..., None],
-        slope=lambda t, y: torch.full_like(y, slope),
-        measure=None,
-        states=(0,),
-    )
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_density_of_linear_systems_is_exact(steps):
+    path = pd.DataFrame({"x": [1.5, 1.1, 1.2, 1.4]}, index=[0, 0.1, 0.2, 0.35])
+    h, (begin, end) = np.diff(path.index), (path.x.to_numpy()[:-1], path.x.to_numpy()[1:])
+    problem = Problem(OU, path, transitions=TransitionDensity(steps))
+    spread = 0.6 * np.sqrt((1 - np.exp(-1.6 * h)) / 1.6)
+    exact = -norm.logpdf(end, begin * np.exp(-0.8 * h), spread).sum()
+    assert problem.value_and_gradient(problem.initial())[0] == pytest.approx(exact, abs=1e-4)
+    growing = System({x: theta * x}, noise={x: -s * x}, parameters={theta: 0.4, s: Parameter(0.3)})
+    problem = Problem(growing, path, transitions=TransitionDensity(steps))
+    exact = -lognorm.logpdf(end, 0.3 * np.sqrt(h), scale=begin * np.exp((0.4 - 0.045) * h)).sum()
+    assert problem.value_and_gradient(problem.initial())[0] == pytest.approx(exact, abs=5e-4)
 
 
-@pytest.mark.parametrize(("g", "slope"), [(0.5, 0.8), (0.5, -0.8), (-0.5, 0.8), (0.5, 0.0)])
-def test_the_density_of_a_milstein_step_is_that_of_its_draws(g, slope):
-    h = 0.4
-    z = np.random.default_rng(0).normal(size=200_000)
-    ends = 1 + g * math.sqrt(h) * z + 0.5 * g * slope * h * (z**2 - 1)
-    # Between the folds of the parabola, at which the density is infinite.
-    edges = np.linspace(0.75, 1.3, 8)
-    counted = np.histogram(ends, edges)[0] / len(z)
-    for share, low, high in zip(counted, edges, edges[1:]):
-        points = torch.linspace(low, high, 400, dtype=torch.float64)
-        costs = torch.stack(
-            [TransitionDensity(True).negative_log(single_step(p[None], g, slope, h)) for p in points[::8]]
-        )
-        mean = float(torch.trapezoid(torch.exp(-costs), points[::8]))
-        assert mean == pytest.approx(share, abs=0.006)
+@pytest.mark.parametrize("shape", [-0.6, -0.1, 1e-7, 0.05, 0.6])
+def test_skewed_densities_have_mean_zero_and_variance_one(shape):
+    e = torch.linspace(-12, 12, 240_001, dtype=torch.float64)
+    density = torch.exp(-skewed_cost(e, torch.full_like(e, shape))) / math.sqrt(2 * math.pi)
+    total, mean, square = (float(torch.trapezoid(density * e**k, e)) for k in range(3))
+    assert (total, mean, square) == pytest.approx((1, 0, 1), abs=2e-2 if abs(shape) > 0.5 else 1e-6)
+    third = float(torch.trapezoid(density * e**3, e))
+    assert third == pytest.approx(3 * shape, rel=0.4 if abs(shape) > 0.5 else 0.02, abs=1e-5)
+
+
+def test_a_shorter_series_costs_what_it_costs_alone():
+    long = pd.DataFrame({"x": [1.5, 1.1, 0.2, 0.3]}, index=[0, 0.1, 0.2, 0.35])
+    costs = [
+        Problem(OU, frames, transitions=TransitionDensity()).value_and_gradient(np.log([0.8, 0.6]))
+        for frames in (long, long[:2], [long, long[:2]])
+    ]
+    assert costs[0][0] + costs[1][0] == pytest.approx(costs[2][0], abs=1e-12)
+    np.testing.assert_allclose(costs[0][1] + costs[1][1], costs[2][1], atol=1e-12)
 
 
 def test_a_neural_sde_learns_drift_and_noise_of_a_series():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from sympy.core.function import AppliedUndef
 from torch import Tensor
 
 from sciml.errors import ModelError
@@ -17,6 +18,7 @@ from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
 from sciml.measurement.torch_evaluator import TorchEvaluator
 from sciml.measurement.transitions.protocol import AbstractTransitions, Series
+from sciml.symbolic import wiener
 from sciml.symbolic.distributions import LogNormal
 
 
@@ -42,9 +44,10 @@ class StochasticEvaluator(TorchEvaluator):
         self.transitions = transitions
         system = problem.system
         self._diffusion = Diffusion(field)
-        matrix = system.diffusion
-        own = [sum(matrix.row(i)).diff(x) for i, x in enumerate(system.states)]
-        self._slope = torch_function(lower(system, own))
+        self._slope = None
+        if wiener.is_diagonal(system.noise) and not system.diffusion.atoms(AppliedUndef):
+            own = [sum(system.diffusion.row(i)).diff(x) for i, x in enumerate(system.states)]
+            self._slope = torch_function(lower(system, own))
         values = padded([shot.values for shot in shots])
         known = np.isfinite(values)
         logarithmic = [isinstance(problem.likelihoods[c], LogNormal) for c in problem.columns]
@@ -71,7 +74,7 @@ class StochasticEvaluator(TorchEvaluator):
         )
 
     def _series(self, grid: Tensor) -> Series:
-        p = self._shot_parameters(self._sets)
+        p, own = self._shot_parameters(self._sets), self._slope
 
         def rows(y: Tensor) -> Tensor:
             return p if p.ndim == 1 or len(y) != len(p) else p.view(len(p), *(1,) * (y.ndim - 2), -1)
@@ -90,7 +93,7 @@ class StochasticEvaluator(TorchEvaluator):
             initial=self._starts(grid),
             drift=lambda t, y: self.field(t, y, rows(y)),
             diffusion=lambda t, y: self._diffusion.matrix(t, y, rows(y)),
-            slope=lambda t, y: self._slope(t, y, rows(y), self.field.networks),
+            slope=None if own is None else lambda t, y: own(t, y, rows(y), self.field.networks),
             measure=measure,
             states=self._states,
         )

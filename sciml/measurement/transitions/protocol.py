@@ -25,7 +25,8 @@ class Series:
         initial: The state of each series at its first time.
         drift: f(t, y) for states (..., state) and times that broadcast.
         diffusion: G(t, y), a row for each state and a column for each Wiener process.
-        slope: The derivative of each state's own coefficient by that state; for diagonal noise.
+        slope: The derivative of each state's own coefficient by that state; None where noise is not diagonal
+            or learned.
         measure: Means of all columns and standard deviations of their noise, at times and states.
         states: For each column the number of the state that it is, or None where it is something else.
     """
@@ -36,7 +37,7 @@ class Series:
     initial: Float[Tensor, " series state"]
     drift: Coefficient
     diffusion: Coefficient
-    slope: Coefficient
+    slope: Coefficient | None
     measure: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     states: tuple[int | None, ...]
 

@@ -7,33 +7,51 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sciml.errors import DataError, ModelError, quoted
-from sciml.measurement.transitions.protocol import AbstractTransitions, Series, normal_cost
+from sciml.measurement.transitions.moments import advance, moment_rates
+from sciml.measurement.transitions.protocol import AbstractTransitions, Coefficient, Series
 from sciml.symbolic import wiener
+
+HALF_LOG_2PI = 0.9189385332046727
+LARGEST = (
+    0.7  # shape of a step: noise that changes more within one than this is not described by any of these densities
+)
+EDGE = 0.3  # of a log-normal's range, below which its logarithm goes on nearly as a line
 
 
 @dataclass(frozen=True)
 class TransitionDensity(AbstractTransitions):
-    r"""All states are measured exactly; each step from one measurement to the next is one step of a method.
+    r"""All states are measured exactly; what follows a measurement is drawn around its mean, with its covariance.
 
-    .. math:: x_{k+1} \sim N(x_k + f h,\; G G^T h)
+    .. math:: x_{k+1} = m + L e, \qquad m, L L^T \text{ from } \dot m = E f, \; \dot P = E[f (x-m)^T + (x-m) f^T + G G^T]
 
-    by Euler, or for diagonal noise with Milstein's correction :math:`\tfrac12 g g' h (z^2 - 1)`, whose density is known,
-    too. Steps are taken as short as measurements are dense: rates are biased by about half the product of rate and step
-    (Ornstein-Uhlenbeck with θh = 0.1: 5 %), less by Milstein for noise that depends on the state. Where measurements have
-    noise, or states are missing, use `Kalman()`.
+    Mean and covariance of a step follow their own equations from a point, so that rates are not biased by the interval
+    between two measurements, as they are by Euler's or Milstein's density. e is standard normal; with a Wiener process
+    of its own for each state, and nothing learned in its coefficient g, it is as skewed as Milstein's step, by a shifted
+    log-normal of shape :math:`g' \sqrt h`.
+    Exact for linear drift with additive noise (Ornstein-Uhlenbeck) and for geometric Brownian motion; elsewhere an
+    approximation for intervals over which equations and noise change little. Where measurements have noise, or states
+    are missing, use `Kalman()`.
 
     Args:
-        milstein: Whether to correct for noise that depends on the state.
+        steps: Runge-Kutta steps of the moments between two measurements.
+
+    Raises:
+        ModelError: `steps` is not a whole number from 1.
 
     Reference:
-        Kloeden, Platen (1992), section 13.2; Elerian (1998), Economics Working Paper 1998-W9, Nuffield College.
+        Särkkä, Solin (2019), Applied Stochastic Differential Equations, section 9.1; Kloeden, Platen (1992), section 13.2.
     """
 
-    milstein: bool = False
+    steps: int = 1
     exact = True
+
+    def __post_init__(self):
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise ModelError(f"`steps={self.steps!r}` of `TransitionDensity` must be a whole number from 1.")
 
     def check(self, problem: Any) -> None:
         system = problem.system
@@ -53,30 +71,65 @@ class TransitionDensity(AbstractTransitions):
                 f"the noise is singular ({len(system.processes)} Wiener processes, {quoted(still)} without its own): "
                 "steps have no density. Use `Kalman()`."
             )
-        if self.milstein and not wiener.is_diagonal(system.noise):
-            raise ModelError("`TransitionDensity(milstein=True)` needs a Wiener process of its own for each state.")
 
     def negative_log(self, series: Series) -> Tensor:
         order = [series.states.index(i) for i in range(series.initial.shape[1])]
-        y = series.values[..., order]
-        t = series.times
+        y, t = series.values[..., order], series.times
         inside = torch.isfinite(t[:, 1:])
-        begin, end = y[:, :-1][inside], y[:, 1:][inside]
-        time, h = t[:, :-1][inside][:, None], (t[:, 1:] - t[:, :-1])[inside][:, None]
-        drift, matrix = series.drift(time, begin), series.diffusion(time, begin)
-        moved = end - begin - drift * h
-        if not self.milstein:
-            return normal_cost(moved, matrix @ matrix.mT * h[..., None]).sum()
-        g = matrix.sum(-1).abs()
-        # moved = a z^2 + b z - a with z standard normal: a density with up to two branches.
-        a, b = 0.5 * matrix.sum(-1) * series.slope(time, begin) * h, g * h.sqrt()
-        root = b**2 + 4 * a * (moved + a)
-        safe = root.clamp(min=1e-300).sqrt()
-        near = 2 * (moved + a) / (b + safe)
-        tiny = a.abs() < 1e-12 * b
-        far = torch.where(tiny, torch.inf, -(b + safe) / (2 * torch.where(tiny, 1.0, a)))
-        # exp(-far^2/2) + exp(-near^2/2) without underflow: `near` is the smaller one.
-        both = -0.5 * near**2 + torch.log1p(torch.exp(-0.5 * (torch.where(tiny, 1e8, far) ** 2 - near**2)))
-        cost = -both + safe.log() + 0.9189385332046727
-        # Beyond the fold of the parabola the density is zero.
-        return torch.where(root > 0, cost, torch.inf).sum()
+        # Rows behind a shorter series' end repeat its first step, and are not counted.
+        begin = torch.where(inside[..., None], y[:, :-1], y[:, :1])
+        end = torch.where(inside[..., None], y[:, 1:], y[:, 1:2])
+        time = torch.where(inside, t[:, :-1], t[:, :1])
+        h = torch.where(inside, t[:, 1:] - t[:, :-1], t[:, 1:2] - t[:, :1])
+        mean, factor = self._step(series, time, begin, h)
+        away = torch.linalg.solve_triangular(factor, (end - mean)[..., None], upper=False)[..., 0]
+        logarithm = factor.diagonal(dim1=-2, dim2=-1).clamp(min=1e-300).log()
+        if series.slope is None:
+            cost = 0.5 * away**2
+        else:
+            g = series.diffusion(time[..., None], begin).sum(-1)
+            shape = g.sign() * series.slope(time[..., None], begin) * h[..., None].sqrt()
+            cost = skewed_cost(away, shape / (1 + (shape / LARGEST) ** 4) ** 0.25)
+        return torch.where(inside, (cost + HALF_LOG_2PI + logarithm).sum(-1), 0.0).sum()
+
+    def _step(self, series: Series, time: Tensor, begin: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Means, and factors of covariances, of all steps of all series side by side."""
+        count, size = begin.shape[0], begin.shape[-1]
+
+        def by_series(coefficient: Coefficient) -> Coefficient:
+            def evaluated(t: Tensor, states: Tensor) -> Tensor:
+                found = coefficient(t.reshape(count, -1, 1), states.reshape(count, -1, size))
+                return found.reshape(*states.shape[:-1], *found.shape[2:])
+
+            return evaluated
+
+        rates = moment_rates(by_series(series.drift), by_series(series.diffusion))
+        start = begin.reshape(-1, size)
+        known = start, start.new_zeros(len(start), size, size)
+        mean, covariance = advance(rates, time.reshape(-1), h.reshape(-1), known, self.steps)
+        factor, bad = torch.linalg.cholesky_ex(covariance)
+        factor = torch.where((bad > 0)[:, None, None], torch.nan, factor)
+        return mean.reshape(begin.shape), factor.reshape(*begin.shape, size)
+
+
+def skewed_cost(e: Float[Tensor, "*batch"], shape: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    r"""Minus the log-density of a shifted log-normal with mean 0 and variance 1, up to :math:`\tfrac12\log 2\pi`.
+
+    .. math:: e = (\exp(\kappa z - \kappa^2/2) - 1) / r, \qquad r = \pm\sqrt{\exp(\kappa^2) - 1}
+
+    Near the end of its range the logarithm goes on as a line: a density on all numbers, so no value is impossible.
+
+    Args:
+        e: Values.
+        shape: :math:`\kappa`; the density is normal where it is zero, and mirrored where it is negative.
+    """
+    plain = shape.abs() < 1e-5
+    kappa = torch.where(plain, 1.0, shape)
+    r = kappa.sign() * torch.expm1(kappa**2).sqrt()
+    u = 1 + e * r
+    kept = u.clamp(min=EDGE)
+    below = (u - kept) / EDGE
+    slower = below - below.cosh().log()  # a parabola first, then a line
+    z = (kept.log() + slower + kappa**2 / 2) / kappa
+    first = 0.5 * e**2 + shape * (3 * e - e**3) / 2
+    return torch.where(plain, first, 0.5 * z**2 - (r / kappa).log() + kept.log() - (1 - below.tanh()).log())
