@@ -63,6 +63,26 @@ def test_native_and_torch_paths_have_the_same_covariance():
     assert states[0].mean(axis=0) == pytest.approx(states[1].mean(axis=0), abs=0.04)
 
 
+def test_paths_by_eight_follow_the_equation_as_single_ones_do():
+    """Euler-Maruyama of the same numbers, recovered from a System whose state is the Wiener process."""
+    w, v = sp.symbols("w v", real=True)
+    equations = {x: -theta * x + sp.sin(y), y: x - y, w: sp.S.Zero, v: sp.S.Zero}
+    noise = {x: {"W": s * sp.sqrt(1 + x**2), "V": 0.2}, y: {"V": 0.5 * sp.cos(x)}, w: {"W": 1}, v: {"V": 1}}
+    initial = {x: 1.0, y: 0.5, w: 0.0, v: 0.0}
+    system = System(equations, noise=noise, parameters={theta: 1.0, s: 0.4}, initial=initial)
+    rates, h = np.linspace(0.5, 2.0, 21), 0.02
+    found = sciml.simulate(system, h * np.arange(26), parameters={theta: rates}, seed=3, solver=EulerMaruyama(h))
+    assert found.backend == "native"
+    a, b = np.full(21, 1.0), np.full(21, 0.5)
+    for k, (dw, dv) in enumerate(zip(np.diff(found["w"]).T, np.diff(found["v"]).T)):
+        kick = 0.4 * np.sqrt(1 + a**2) * dw + 0.2 * dv, 0.5 * np.cos(a) * dv
+        a, b = a + h * (-rates * a + np.sin(b)) + kick[0], b + h * (a - b) + kick[1]
+        np.testing.assert_allclose(found.states[:, k + 1, :2], np.stack([a, b], axis=1), rtol=1e-10, atol=1e-12)
+    steps = np.concatenate([np.diff(found["w"]).ravel(), np.diff(found["v"]).ravel()]) / np.sqrt(h)
+    assert abs(steps.mean()) < 0.1
+    assert steps.std() == pytest.approx(1, abs=0.08)
+
+
 def test_seeds_repeat_and_lists_of_values_make_paths_of_each():
     options = {"solver": EulerMaruyama(0.05), "initial": {"x": [1.0, 2.0, 3.0]}, "paths": 2}
     found = sciml.simulate(GBM, [0.0, 1.0], seed=4, **options)

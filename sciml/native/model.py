@@ -25,7 +25,7 @@ decorators (`routines`) and elementary functions, and prefixes its functions by 
 """
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from types import ModuleType
 
 from sciml.native.compilation import load_source
@@ -54,6 +54,7 @@ class Packed:
     cotangents: int
     scalars: int
 
+    @cache  # noqa: B019 (the code stays loaded, anyway)
     def fields(self, reverse: bool) -> dict[str, int]:
         """What a kernel needs to know: fields of `task.TASK`. The code is compiled now, unless it is known.
 
