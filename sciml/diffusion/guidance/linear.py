@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sciml.diffusion.processes import AbstractProcess
-from sciml.errors import DataError
+from sciml.errors import DataError, ModelError
 
 Score = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,6 +36,7 @@ class LinearInverse:
         spread: σ_d, standard deviation of the data.
 
     Raises:
+        ModelError: `process` is none.
         DataError: Shapes that do not fit, numbers that are not finite, or a negative standard deviation.
 
     Reference:
@@ -51,6 +52,10 @@ class LinearInverse:
         noise: float = 0.0,
         spread: float = 1.0,
     ):
+        if not isinstance(process, AbstractProcess):
+            raise ModelError(
+                f"`process` is a `{type(process).__name__}`: expected is `LinearInverse(EDM(), score, ...)`."
+            )
         if operator.ndim != 2 or measured.shape[-1:] != operator.shape[:1] or measured.ndim > 2:
             raise DataError(
                 f"`operator` has shape {tuple(operator.shape)} and `measured` {tuple(measured.shape)}. Expected (number, "
