@@ -3,7 +3,8 @@
 First the Dirac-GAN, one number against one number: eigenvalues, the missing potential, the conserved distance, the moduli
 of simultaneous and alternating descent, and the remedies (R1, consensus, extragradient), theory beside measurement. Then
 a real generator and discriminator on a ring of eight Gaussians: the spectrum of the game's Jacobian, and how much of the
-ring each way of training covers. Figures: the flows with and without R1, spectra, and the rings.
+ring each way of training covers. What is a remedy for one number is not always one for networks: here only R1 trains.
+Figures: the flows with and without R1, spectra, and the rings.
 """
 
 import math
@@ -186,10 +187,13 @@ def rings(pictures: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         above, below = axes[k], axes[k + len(pictures)]
         above.plot(*RING.numpy().T, "o", ms=12, mfc="none", mec="0.6")
         above.plot(*points.T, ".", ms=2, color=color(0))
-        above.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal", title=name)
+        limit = max(1.6, 1.1 * float(np.quantile(np.abs(points), 0.95)))  # generators that ran away are shown, too
+        above.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", title=name)
         finish(above, "", "")
         below.axvline(0, color="0.7", lw=0.8)
         below.plot(spectrum.real, spectrum.imag, ".", ms=3, color=color(1))
+        for panel in (above, below):
+            panel.locator_params(nbins=4)
         finish(below, "real part", "imaginary part" if k == 0 else "")
     return figure
 
