@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from scipy.special import ellipk
 
 import sciml
-from sciml import LBFGS, Dopri8, Normal, Problem, SingleShooting, SparseRegression, System
+from sciml import LBFGS, Dopri8, GaussNewton, Normal, Parameter, Problem, SingleShooting, SparseRegression, System
 from sciml.datasets import waveforms
 from sciml.models import binary_black_hole as holes
 from sciml.plot.style import COLORS
@@ -86,6 +86,31 @@ def read_back(fit: sciml.Fit, noise: float, quick: bool) -> dict[str, object]:
     return numbers | clock | texts | {"95 %": "; ".join(intervals.values())}
 
 
+def determined(noise: float) -> list[dict[str, float]]:
+    """Standard deviations, in %, of any unbiased fit of polynomials in cos(chi) to data with this noise (Cramér and Rao)."""
+    wave = waveforms.geodesic(np.linspace(0, WINDOW, 250), P, E)
+    level = {"h22_real": Normal(noise * float(np.abs(wave["h22_real"]).max()))}
+    c, chi, rows = np.cos(np.linspace(0, np.pi, 400)), sp.Symbol("chi", real=True), []
+    hybrid, slopes = holes.hybrid_orbit(P, E), np.concatenate([line(c, values) for values in exact(c)])
+    for degree in (1, 2, 3):
+        values, laws = {}, {}
+        for name, function in zip(("F1", "F2"), exact(c)):
+            known = np.polynomial.polynomial.polyfit(c, function, degree)
+            symbols = sp.symbols(f"{name}_:{degree + 1}", real=True)
+            # What is nothing but rounding gets a size, for coordinates are relative to it.
+            values |= {a: Parameter(float(value) if abs(value) > 1e-9 else 1e-9) for a, value in zip(symbols, known)}
+            laws[name] = sp.Lambda(chi, sum(symbol * chi**k for k, symbol in enumerate(symbols)))
+        problem = Problem(hybrid.substitute(laws, parameters=values), wave[["h22_real"]], noise=level, **SOLVER)
+        vector, of = problem.initial(seed=0), problem.loss.coordinates.values
+        scales = np.array([of(vector + unit)[0] - of(vector)[0] for unit in np.eye(len(vector))])
+        covariance = scales.T @ np.linalg.inv(GaussNewton().matrix(problem, vector)) @ scales
+        # Constant and slope of the nearest straight line are linear in the coefficients.
+        lines = np.kron(np.eye(2), np.stack([line(c, c**k) for k in range(degree + 1)], axis=1))
+        spread = 100 * np.sqrt(np.diag(lines @ covariance @ lines.T)) / np.abs(slopes)
+        rows.append({"degree": degree} | dict(zip(("F1 constant", "F1 slope", "F2 constant", "F2 slope"), spread)))
+    return rows
+
+
 def studied(system: System, seed: int, noise: float, quick: bool) -> tuple[dict[str, object], sciml.Fit, pd.DataFrame]:
     """The network's row of the table, the fit, and its residuals on the long window."""
     ts = np.linspace(0, WINDOW, 250)
@@ -140,16 +165,17 @@ def draw(path: Path, fit: sciml.Fit, residuals: pd.DataFrame) -> None:
     wave.set(xlabel="t / M", ylabel=r"$r\,\mathrm{Re}\,h_{22}/\mu$", title="far beyond the data")
     wave.legend(loc="upper right")
     wave.locator_params(axis="x", nbins=4)
-    phase.plot(residuals.index, residuals["phase"], color=COLORS[0])
+    phase.plot(residuals.index, residuals["phase"], color=COLORS[0], lw=0.6)
+    phase.margins(x=0, y=0.2)
     phase.axvspan(0, WINDOW, color="0.93", label="fitted")
-    phase.legend(loc="lower left")
-    phase.set(xlabel="t / M", ylabel="phi, learned - exact (rad)", title="residual phase")
+    phase.legend(loc="upper left")
+    phase.set(xlabel="t / M", ylabel=r"$\varphi$, learned - exact (rad)", title="residual phase")
     c = np.linspace(-1, 1, 200)
     for k, (a, b) in enumerate(zip(learned(fit, c), exact(c))):
         functions.plot(c, b, color="0.7", lw=4)
         functions.plot(c, a, color=COLORS[k], lw=1, label=f"F{k + 1} (gray: exact)")
     functions.legend()
-    functions.set(xlabel="cos chi", ylabel="correction to Newton", title="learned against Schwarzschild")
+    functions.set(xlabel=r"$\cos\chi$", ylabel="correction to Newton", title="learned against Schwarzschild")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -163,6 +189,8 @@ def main() -> None:
     results = [study(seed, arguments.noise, arguments.quick) for seed in seeds]
     rows, laws, fits, residuals = zip(*results)
     tables = {"network": rows, "law read back (95 %: of its coefficients, in their order)": laws}
+    if arguments.noise and not arguments.quick:
+        tables["what the data determine: standard deviations of polynomials"] = determined(arguments.noise)
     report(tables, arguments, machine("torch", "numba", "sympy"))
     if arguments.out:
         draw(arguments.out / "black_hole_test_mass.png", fits[0], residuals[0])
