@@ -280,8 +280,9 @@ def law(comparisons: list[Comparison], nu: float) -> list[dict[str, object]]:
     return rows
 
 
-def draw(path: Path, comparison: Comparison, q: float, until: float, name: str) -> None:
-    """Orbit of both bodies, waveform, residual phase, and learned against known factors."""
+def draw(path: Path, comparisons: list[Comparison], q: float, until: float, name: str) -> None:
+    """Orbit of both bodies, waveform, residual phase (of all seeds), and learned against known factors."""
+    comparison = comparisons[0]
     figure = Figure(figsize=(11, 8), layout="constrained")
     (orbit, late), (residual, factors) = figure.subplots(2, 2)
     states, times = comparison.states, comparison.times
@@ -296,11 +297,14 @@ def draw(path: Path, comparison: Comparison, q: float, until: float, name: str) 
     late.plot(times[shown], comparison.reference.imag[shown], color="0.8", lw=3, ls=":", label="Im, never fitted")
     late.plot(times[shown], comparison.wave.imag[shown], color=COLORS[1], lw=1, label="Im, model")
     late.set(xlabel="t / M", ylabel=r"$r\,h_{22}/M$", title=name)
-    residual.plot(times, comparison.phase, color=COLORS[0])
+    for k, other in enumerate(comparisons[1:]):
+        residual.plot(times, other.phase, color="0.6", lw=0.8, label="other seeds" if k == 0 else None)
+    residual.plot(times, comparison.phase, color=COLORS[0], label="seed of the other panels")
     residual.axhline(0, color="0.8", lw=0.8)
     if until < times[-1]:
         residual.axvspan(until, times[-1], color="0.93", label="predicted")
-        residual.legend(loc="upper left")
+    if until < times[-1] or len(comparisons) > 1:
+        residual.legend(loc="lower left", fontsize=8)
     residual.set(xlabel="t / M", ylabel="phase error of $h_{22}$ (rad)", title="residual phase, no alignment")
     p = states["p"]
     if "factor_3" in states.names:
@@ -312,8 +316,10 @@ def draw(path: Path, comparison: Comparison, q: float, until: float, name: str) 
     else:
         factors.plot(times, states["e"], color=COLORS[0], label="e")
         factors.set(xlabel="t / M", ylabel="eccentricity", title="learned eccentricity")
-    for axes in (orbit, late, factors):
-        axes.legend(fontsize=8, loc="upper right" if axes is orbit else "best")
+    late.set_ylim(top=1.6 * late.get_ylim()[1])  # the legend's place
+    late.legend(fontsize=8, loc="upper left", ncols=2)
+    orbit.legend(fontsize=8, loc="upper right")
+    factors.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
@@ -370,7 +376,7 @@ def main() -> None:
         content = middle | {"machine": line, "rows": rows, "law": laws}
         arguments.json.write_text(json.dumps(content, indent=2, default=float) + "\n")
     if arguments.out:
-        draw(arguments.out / "black_hole_waveform.png", comparisons[0], q, until, frame.attrs["name"])
+        draw(arguments.out / "black_hole_waveform.png", comparisons, q, until, frame.attrs["name"])
 
 
 if __name__ == "__main__":
