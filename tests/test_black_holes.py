@@ -256,3 +256,16 @@ def test_the_waveform_example_refuses_at_the_door(given, message, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         example.main()
     assert "q = m1/m2 = 1 >= 1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_law_of_a_test_mass_is_read_back_from_its_wave(monkeypatch):
+    """Even from a network that is not trained to the end; and noise bounds any fit as the finite differences say."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "examples")
+    example = importlib.import_module("black_hole_test_mass")
+    _, law, _, _ = example.study(seed=0, noise=0.0, quick=True)
+    for name in ("F1 constant %", "F1 slope %", "F2 constant %", "F2 slope %"):
+        assert abs(law[name]) < 1.0
+    line = example.determined(noise=1e-3)[0]
+    assert line["F1 slope"] == pytest.approx(2.5, rel=0.05)
+    assert line["F2 constant"] > 100.0
