@@ -234,7 +234,8 @@ def beside_orbit(comparison: Comparison, orbit: pd.DataFrame) -> dict[str, float
     """How far the learned separation is off a known one until -200 M, and the angle from the start of the window on."""
     shown = comparison.times[(comparison.times >= orbit.index[0]) & (comparison.times <= -200.0)]
     r, phi = (CubicSpline(orbit.index, orbit[name])(shown) for name in ("r", "phi"))
-    found, angle = (np.interp(shown, comparison.times, comparison.states[name]) for name in ("p", "phi"))
+    separation = "r" if "r" in comparison.states.names else "p"
+    found, angle = (np.interp(shown, comparison.times, comparison.states[name]) for name in (separation, "phi"))
     off = (angle - angle[0]) - (phi - phi[0])
     return {"r off %": float(100 * np.abs(found / r - 1).max()), "phi off rad": float(np.abs(off).max())}
 
