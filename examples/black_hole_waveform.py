@@ -315,8 +315,12 @@ def draw(path: Path, comparisons: list[Comparison], q: float, until: float, name
         factors.plot(p, states["factor_2"], color=COLORS[1], label="learned factor of dphi/dt")
         factors.set(xlabel="p / M (effective)", ylabel="factor", title="learned against post-Newtonian")
     else:
-        factors.plot(times, states["e"], color=COLORS[0], label="e")
-        factors.set(xlabel="t / M", ylabel="eccentricity", title="learned eccentricity")
+        e = states["e"]
+        # Peters (1964), eq. 5.11: how an orbit becomes round as it shrinks, at whatever rate.
+        known = (e / e[0]) ** (12 / 19) * ((1 + 121 / 304 * e**2) / (1 + 121 / 304 * e[0] ** 2)) ** (870 / 2299)
+        factors.plot(p, e, color=COLORS[0], label="learned")
+        factors.plot(p[0] * known, e, "--", color=COLORS[0], label="Peters, from the same start")
+        factors.set(xlabel="p / M (effective)", ylabel="eccentricity", title="learned against Peters's eccentricity")
     late.set_ylim(top=1.6 * late.get_ylim()[1])  # the legend's place
     late.legend(fontsize=8, loc="upper left", ncols=2)
     orbit.legend(fontsize=8, loc="upper right")
