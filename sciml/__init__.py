@@ -31,6 +31,7 @@ from sciml.fitting.optimizers import LBFGS, Adam
 from sciml.fitting.result import Fit
 from sciml.lowering.vector_field import VectorField, compile
 from sciml.measurement import waves
+from sciml.measurement.episodes import Box
 from sciml.measurement.problem import Problem
 from sciml.reading.json import import_json
 from sciml.reading.sbml import import_sbml
@@ -82,6 +83,7 @@ __all__ = [
     "Bands",
     "BestSubset",
     "Bosh3",
+    "Box",
     "Chains",
     "Checkpoint",
     "Checkpointed",

@@ -29,10 +29,10 @@ def problem_of(source: Source) -> tuple[Problem, tuple[str, ...] | None]:
     Raises:
         ModelError: It is none of these.
     """
-    if isinstance(source, Fit):
-        return source.problem, None
-    if isinstance(source, Problem):
-        return source, None
+    if isinstance(source, Fit | Problem):
+        problem = source.problem if isinstance(source, Fit) else source
+        problem.needs_measurements("`discover`")
+        return problem, None
     if not isinstance(source, pd.DataFrame | Sequence | Mapping) or isinstance(source, str | System):
         raise ModelError(
             f"`discover` takes a Fit, a Problem or a DataFrame, not `{type(source).__name__}`: "

@@ -52,9 +52,9 @@ class Automatic(AbstractObjective):
 
     def minimize(self, problem: Problem, optimizers, monitor: Monitor, vector: Float[np.ndarray, " theta"]) -> Outcome:
         best = SingleShooting(self.start).minimize(problem, optimizers, monitor, vector)
-        if (
-            problem.system.noise
-        ):  # a filter or a density looks at each interval by itself: there are no wrong valleys of this kind
+        # A filter or a density looks at each interval by itself: there are no wrong valleys of this kind. A cost has no rows
+        # to cut at.
+        if problem.system.noise or problem.cost is not None:
             return best
         said = told = list(monitor.notes)  # what the others say of the start it has said, and of losers nobody asks
         for name, objective in self._others(problem):

@@ -250,9 +250,10 @@ def identity_of(problem: Problem, choices: Sequence[Any]) -> str:
     for k, experiment in enumerate(problem.experiments):
         arrays[f"times.{k}"], arrays[f"values.{k}"] = experiment.times, experiment.values
         arrays[f"levels.{k}"] = experiment.levels
+        arrays[f"initial.{k}"] = np.array([experiment.initial[name] for name in sorted(experiment.initial)])
         if experiment.signals is not None:
             arrays[f"inputs.{k}"] = experiment.signals.table()
-    options = [problem.likelihoods, problem.penalties, problem.solver, problem.gradients]
+    options = [problem.likelihoods, problem.cost, problem.penalties, problem.solver, problem.gradients]
     options += [problem.rtol, problem.atol, problem.max_steps, problem.engine]
     modules = [network for network in problem.system.learned.values() if not isinstance(network, MLP)]
     text = json.dumps([tree, _plain([*options, *choices]), list(map(repr, modules))])

@@ -16,8 +16,9 @@ from sciml.errors import ModelError, SolveError
 from sciml.fitting.automatic import Automatic
 from sciml.fitting.checkpoint import Checkpoint, Journal, identity_of
 from sciml.fitting.holdout import Holdout
+from sciml.fitting.least_squares import LevenbergMarquardt
 from sciml.fitting.monitor import Log, Monitor, Validation
-from sciml.fitting.objectives import AbstractObjective
+from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam, Outcome
 from sciml.fitting.result import Fit
 from sciml.fitting.starts import in_parallel, varied
@@ -80,6 +81,8 @@ def fit(
     """
     objective = Automatic() if objective is None else objective
     _check(problem, objective, optimizers)
+    if validate is not None:
+        problem.needs_measurements("`validate`")
     if not isinstance(starts, int) or starts < 1:
         raise ModelError(f"`starts={starts!r}` must be a whole number from 1.")
     if validate is not None and not isinstance(validate, Holdout):
@@ -230,5 +233,10 @@ def _check(problem: Any, objective: Any, optimizers: Any) -> None:
     listed = isinstance(optimizers, Sequence) and len(optimizers) > 0
     if optimizers is not None and not (listed and all(isinstance(o, AbstractOptimizer) for o in optimizers)):
         raise ModelError(f"optimizers {optimizers!r} must be a list such as `[Adam(steps=1000), LBFGS()]`.")
+    if problem.cost is not None:
+        if not isinstance(objective, Automatic | SingleShooting):
+            raise ModelError(f"`{objective!r}` needs rows of measurements: a cost is for `SingleShooting()`.")
+        if any(isinstance(optimizer, LevenbergMarquardt) for optimizer in optimizers or ()):
+            raise ModelError("`LevenbergMarquardt` needs measurements: for a cost use `Adam` and `LBFGS`.")
     if len(problem.loss.coordinates) == 0:
         raise ModelError("nothing is to be fitted: all parameters are fixed and all initial values are given.")

@@ -21,9 +21,11 @@ from sciml.fitting.saving import FIT_FIELDS, FORMAT, VERSION
 from sciml.lowering.networks import set_weights
 from sciml.measurement.problem import Problem
 from sciml.signals import Signals
+from sciml.symbolic.cost import Cost
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
+from sciml.symbolic.system import System
 
 SOLVERS = tuple(
     member
@@ -85,17 +87,14 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
             set_weights(network, arrays[f"module.{k}"])
         elif _weights(network, system.arity(group), len(group)) > len(vector):
             raise DataError(f"the vector in the file has {len(vector)} numbers, too few for a network of {network}.")
-    data = {name: _decode_frame(content, arrays, k) for k, name in enumerate(content["experiments"])}
     penalties = [
         Penalty(decoder.decode(tree["condition"]), float(tree["weight"]), int(tree["points"]))
         for tree in content["penalties"]
     ]
     problem = Problem(
         system,
-        data,
-        {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
+        **_decode_cost(content, arrays, decoder) if content["cost"] else _decode_data(content, arrays, system, decoder),
         penalties=penalties,
-        inputs=_signals(arrays, content["experiments"], len(system.inputs)) if system.inputs else None,
         solver=_decode_option(content["solver"], SOLVERS),
         gradients=_decode_option(content["gradients"], (solvers.Backsolve, solvers.Checkpointed, solvers.Direct)),
         rtol=float(content["rtol"]),
@@ -113,6 +112,28 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         notes=tuple(map(str, content["notes"])),
         **{name: kind(content["fit"][name]) for name, kind in FIT_FIELDS.items()},
     )
+
+
+def _decode_data(
+    content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], system: System, decoder: Decoder
+) -> dict[str, Any]:
+    """What a Problem with measurements takes."""
+    return {
+        "data": {name: _decode_frame(content, arrays, k) for k, name in enumerate(content["experiments"])},
+        "noise": {name: decode_noise(tree, decoder) for name, tree in content["noise"].items()},
+        "inputs": _signals(arrays, content["experiments"], len(system.inputs)) if system.inputs else None,
+    }
+
+
+def _decode_cost(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], decoder: Decoder) -> dict[str, Any]:
+    """What a Problem with a cost takes."""
+    tree, names = content["cost"], [str(name) for name in content["initial"]]
+    begin, end = map(float, tree["times"])
+    cost = Cost(decoder.decode(tree["running"]), decoder.decode(tree["terminal"]), begin, end)
+    if not (np.isfinite([begin, end]).all() and begin < end):
+        raise DataError(f"the cost in the file runs from {begin} to {end}.")
+    rows = [arrays[f"initial.{k}"] for k, _ in enumerate(content["experiments"])] if names else []
+    return {"cost": cost, "initial_states": pd.DataFrame(np.array(rows), columns=names) if names else None}
 
 
 def _decode_frame(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], k: int) -> pd.DataFrame:

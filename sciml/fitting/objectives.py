@@ -35,7 +35,7 @@ class AbstractObjective(ABC):
 
     def begin(self, problem: Problem, monitor: Monitor, vector: Float[np.ndarray, " theta"]) -> np.ndarray:
         """The first vector, improved by collocation where that is possible."""
-        if self.start is None:
+        if self.start is None or problem.cost is not None:
             return vector
         reason = self.start.reason_against(problem)
         if reason is not None:

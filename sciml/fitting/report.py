@@ -96,7 +96,7 @@ def report(fit: Fit, profiles: bool = True) -> Report:
         start=fit.audit,
         end=audit(fit.problem, fit.vector),
         coverage=fit.coverage,
-        confounding=confounding(fit.laplace()) if learned and profiles else (),
+        confounding=confounding(fit.laplace()) if learned and profiles and fit.problem.cost is None else (),
         stages=fit.stages,
         terms=terms(fit),
         milliseconds=milliseconds,
@@ -107,7 +107,7 @@ def terms(fit: Fit) -> dict[str, float]:
     """The negative log-posterior in parts."""
     problem, loss = fit.problem, fit.problem.loss
     parts = dict.fromkeys(problem.columns, 0.0)
-    for e, experiment in enumerate(problem.experiments):
+    for e, experiment in enumerate(problem.experiments if problem.cost is None else ()):
         means, scales = fit.predicted(experiment=e)
         for name, likelihood in zip(problem.columns, problem.densities):
             known = np.isfinite(experiment.column(name))
@@ -117,6 +117,8 @@ def terms(fit: Fit) -> dict[str, float]:
             ]
             parts[name] += float(likelihood.negative_log(*values))
     found = {f"column `{name}`": value for name, value in parts.items()}
+    if problem.cost is not None:
+        found["costs"] = float(fit.costs.sum())
     values, _ = loss.coordinates.values(fit.vector)
     count = len(loss.labels)
     weights = len(values) - count - len(problem.starts)

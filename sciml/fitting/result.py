@@ -22,6 +22,7 @@ from sciml.measurement.likelihood import likelihood_of
 from sciml.measurement.prediction import load, number_of, output_times, predict
 from sciml.measurement.problem import Problem
 from sciml.simulation import Simulation
+from sciml.symbolic.cost import without_cost
 from sciml.symbolic.system import System
 from sciml.trust.audit import Audit
 from sciml.trust.coverage import Coverage
@@ -77,8 +78,21 @@ class Fit:
         return self.problem.value_and_gradient(self.vector)[0]
 
     @cached_property
+    def costs(self) -> pd.Series:
+        """Of a problem with a cost: what the trajectory from each initial state costs.
+
+        Raises:
+            ModelError: The problem has measurements instead.
+        """
+        if self.problem.cost is None:
+            raise ModelError("`costs` are of a Problem with a `cost`; this one was fitted to measurements.")
+        names = [experiment.name for experiment in self.problem.experiments]
+        return pd.Series(self.problem.loss.costs(self.vector), index=names, name="cost")
+
+    @cached_property
     def log_likelihood(self) -> float:
         """Logarithm of the density of the measurements, without priors."""
+        self.problem.needs_measurements("`log_likelihood`")
         return self.problem.loss.log_likelihood(self.vector)
 
     @property
@@ -141,7 +155,7 @@ class Fit:
 
     def _filled(self, number: int) -> System:
         values = self.parameters.iloc[number]
-        system = trained_system(self.field).with_parameters({x: float(values[x]) for x in values.index})
+        system = without_cost(trained_system(self.field)).with_parameters({x: float(values[x]) for x in values.index})
         own = self.problem.noise_parameters
         kept = {x: replace(p, per_experiment=False) for x, p in system.parameters.items() if x not in own}
         return replace(system, parameters=kept)
@@ -226,6 +240,7 @@ class Fit:
         Where a column of the data multiplies the noise level, that is done at the measured times, `ts=None`; elsewhere
         the scale is the level before it is multiplied.
         """
+        self.problem.needs_measurements("what is predicted of measurements")
         number = number_of(self.problem, experiment)
         simulation, measured = self.simulate(ts, number), self.problem.experiments[number]
         means, scales = self.problem.loss.measure(self.vector, simulation.times, simulation.states, number)

@@ -16,10 +16,11 @@ from sciml.fitting.monitor import Record
 from sciml.lowering.networks import weights_of
 from sciml.measurement.problem import Problem
 from sciml.storage import write_atomically
+from sciml.symbolic.cost import Cost
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import encode, encode_noise, encode_system
 
-FORMAT, VERSION = "sciml-fit", 3
+FORMAT, VERSION = "sciml-fit", 4
 FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
 
 
@@ -51,6 +52,8 @@ def save(
         arrays[f"times.{k}"], arrays[f"values.{k}"] = experiment.times, experiment.values
         if problem.levels:
             arrays[f"levels.{k}"] = experiment.levels
+        if experiment.initial:
+            arrays[f"initial.{k}"] = np.array([experiment.initial[name] for name in sorted(experiment.initial)])
         if experiment.signals is not None:
             signals = experiment.signals
             arrays[f"pieces.{k}"], arrays[f"coefficients.{k}"] = signals.starts, signals.coefficients
@@ -67,6 +70,8 @@ def save(
             {"condition": encode(penalty.condition), "weight": penalty.weight, "points": penalty.points}
             for penalty in problem.penalties
         ],
+        "cost": None if problem.cost is None else _encode_cost(problem.cost),
+        "initial": sorted(problem.experiments[0].initial),
         "solver": _encode_option(problem.solver),
         "gradients": _encode_option(problem.gradients),
         "rtol": problem.rtol,
@@ -79,6 +84,10 @@ def save(
     }
     data = to_bytes({k: np.ascontiguousarray(a) for k, a in arrays.items()}, metadata={"sciml": json.dumps(content)})
     return write_atomically(Path(path), data)
+
+
+def _encode_cost(cost: Cost) -> dict[str, Any]:
+    return {"running": encode(cost.running), "terminal": encode(cost.terminal), "times": [cost.begin, cost.end]}
 
 
 def _encode_option(option: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Experiment:
         values: What, NaN where nothing was measured.
         levels: What multiplies the noise level of each value: 1, or what another column of the data says.
         signals: The inputs over its time, of a System that has any.
+        initial: States whose initial values are given for it alone.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Experiment:
     values: Float[np.ndarray, "time column"]
     levels: Float[np.ndarray, "time column"]
     signals: Signals | None = None
+    initial: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def observations(self) -> int:

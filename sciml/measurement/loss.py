@@ -83,6 +83,10 @@ class Loss:
             Coordinates.of_parameters(self._nodes(), list(problem.sizes) * len(inner)),
         ]
         self.coordinates = Coordinates.joined(parts)
+        self._given = np.zeros((len(self.shots), states))
+        for k in first.values():
+            for name, value in problem.experiments[self.shots[k].experiment].initial.items():
+                self._given[k, self.field.names.index(name)] = value
         self._splits = np.cumsum([len(parts[0]), sum(map(len, weights)), len(self._rows)])
         self._single = len(self.coordinates) - len(parts[-1])
         parts = problem, shots, self.prices, self.field
@@ -227,7 +231,7 @@ class Loss:
         parameters = self._values.copy()
         parameters[self._sets, self._free] = free
         parameters[:, self._shared] = free[: len(self._shared)]
-        grid = np.zeros((len(self.shots), len(self.problem.system.states)))
+        grid = self._given.copy()
         grid[self._rows, self._columns] = starts
         return parameters, weights, grid
 
@@ -333,6 +337,10 @@ class Loss:
     def gaps(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, "gap state"]:
         """Jumps between consecutive shots, in units of the states' sizes (of logarithms for positive ones)."""
         return self._evaluator.gaps(*self.physical(vector))
+
+    def costs(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, " experiment"]:
+        """What each trajectory costs, of a problem with a cost."""
+        return self._evaluator.costs(*self.physical(vector))
 
     def without_nodes(self, vector: Float[np.ndarray, " theta"]) -> Float[np.ndarray, " theta"]:
         """The part of the vector that single shooting knows."""

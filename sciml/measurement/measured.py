@@ -12,11 +12,13 @@ import numpy as np
 import sympy as sp
 
 from sciml.errors import DataError, ModelError, quoted, suggestion
+from sciml.measurement.episodes import episodes
 from sciml.measurement.experiment import Experiment, column_names, read_experiments
 from sciml.measurement.likelihood import AbstractLikelihood, likelihood_of
 from sciml.measurement.smoothing import Curve, Sizes, smooth
 from sciml.measurement.transitions import AbstractTransitions, Kalman
 from sciml.solvers import AbstractSolver, Direct, Tsit5
+from sciml.symbolic.cost import Cost, without_cost
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution, LogNormal, Normal
 from sciml.symbolic.penalty import Penalty
@@ -38,7 +40,7 @@ class Measured:
     """The data of a `Problem`, which documents the fields; checked and completed when it is made."""
 
     system: System
-    data: Any
+    data: Any = None
     noise: Mapping[sp.Symbol | str, AbstractDistribution] | None = None
     _: KW_ONLY
     penalties: Sequence[Penalty] = ()
@@ -51,6 +53,8 @@ class Measured:
     max_steps: int = 10_000
     backend: str = "auto"
     transitions: AbstractTransitions | None = None
+    cost: Any = None
+    initial_states: Any = None
     experiments: tuple[Experiment, ...] = field(init=False, repr=False)
     likelihoods: dict[str, AbstractDistribution] = field(init=False, repr=False)
     levels: dict[str, str] = field(init=False, repr=False)
@@ -61,10 +65,17 @@ class Measured:
             raise ModelError(f"a Problem starts from a System, not from `{type(self.system).__name__}`.")
         if self.system.discrete:
             raise ModelError("the System is a map (`discrete=True`): maps are not fitted yet.")
+        check_cost(self)
         check_stochastic(self)
         names = [str(symbol) for symbol in (*self.system.states, *self.system.observed)]
-        levels = _level_columns(self.system, self.noise or {}, column_names(self.data))
-        experiments = read_experiments(self.data, names, levels, self.system.inputs, self.inputs, self.group)
+        if self.cost is None:
+            levels = _level_columns(self.system, self.noise or {}, column_names(self.data))
+            experiments = read_experiments(self.data, names, levels, self.system.inputs, self.inputs, self.group)
+        else:
+            cost = Cost.of(self.cost, without_cost(self.system))
+            object.__setattr__(self, "cost", cost)
+            object.__setattr__(self, "system", cost.joined(self.system))
+            levels, experiments = {}, episodes(self.system, cost, self.initial_states)
         object.__setattr__(self, "experiments", experiments)
         noise = self.noise
         if self.transitions is not None and self.transitions.exact:
@@ -85,7 +96,7 @@ class Measured:
         system = replace(sizes.with_scales(), parameters={**self.system.parameters, **parameters})
         object.__setattr__(self, "likelihoods", likelihoods)
         object.__setattr__(self, "levels", levels)
-        object.__setattr__(self, "declared", self.system)
+        object.__setattr__(self, "declared", without_cost(self.system))
         object.__setattr__(self, "system", system)
         object.__setattr__(self, "_sizes", sizes)
         if self.backend not in ("auto", "native", "torch"):
@@ -155,7 +166,7 @@ class Measured:
         )
 
     def _start(self, state: sp.Symbol, experiment: Experiment) -> Parameter | None:
-        if self.transitions is not None and self.transitions.exact:
+        if (self.transitions is not None and self.transitions.exact) or str(state) in experiment.initial:
             return None
         given = self.system.initial.get(state)
         if isinstance(given, Parameter):
@@ -189,6 +200,44 @@ class Measured:
     def noise_parameters(self) -> tuple[sp.Symbol, ...]:
         """Symbols of the noise levels that were not declared and are therefore fitted."""
         return tuple(m.scale for column, m in self.likelihoods.items() if str(m.scale) == f"noise_{column}")
+
+
+def check_cost(measured: Measured) -> None:
+    """Refuse a problem with neither measurements nor a cost, and what a cost cannot be joined to."""
+    system = measured.system
+    if measured.cost is None:
+        if measured.initial_states is not None:
+            raise ModelError(
+                "`initial_states` go with a `cost`. Beside data, a state that is not in `System(initial=...)` starts at a "
+                "fitted value."
+            )
+        if measured.data is None:
+            raise ModelError(
+                "a Problem needs something to fit by: measurements, `Problem(system, data)`, or a cost, "
+                "`Problem(system, cost=sp.Integral(running, (t, 0, 10)) + terminal)`."
+            )
+        return
+    if measured.data is not None:
+        raise ModelError(
+            "`data` and `cost` are both given: a Problem is fitted by one of them. Fit the unknown parts to the data first, "
+            "and give `fit.system` with the policy to a Problem with the cost."
+        )
+    refused = [name for name in ("noise", "inputs", "group", "transitions") if getattr(measured, name)]
+    if refused:
+        raise ModelError(
+            f"{quoted(refused)} go with measurements, and this Problem has a cost instead: leave them out."
+        )
+    if system.noise or system.inputs:
+        what = "noise" if system.noise else f"the inputs {quoted(system.inputs)}"
+        raise ModelError(
+            f"the System has {what}, which a cost cannot be taken over yet. Leave it out; an input can be given as a "
+            "formula of time: `system.substitute({u: ...})`."
+        )
+    if not system.learned and all(parameter.fixed for parameter in system.parameters.values()):
+        raise ModelError(
+            "nothing can lower the cost: the System has no learned function, such as `learned={policy: MLP()}`, and no free "
+            "`Parameter`."
+        )
 
 
 def check_stochastic(measured: Measured) -> None:

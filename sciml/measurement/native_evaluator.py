@@ -109,6 +109,8 @@ class NativeEvaluator:
         free = self._coordinates(coordinates, places)
         weights = np.array([penalty.weight for penalty in problem.penalties])
         priced = [price[:, None] * weights for price in prices]
+        if problem.cost is not None:
+            priced = [np.column_stack([price, np.append(np.full(len(price) - 1, np.nan), 1.0)]) for price in priced]
         trajectories = [
             native.Shot(
                 times=shot.times,
@@ -128,6 +130,8 @@ class NativeEvaluator:
             for k, likelihood in enumerate(problem.densities)
         ]
         columns += [native.Column("penalty", 2 * count + k) for k in range(len(weights))]
+        if problem.cost is not None:
+            columns.append(native.Column("cost", 2 * count + len(weights)))
         self._continuity = 0.0
         self._loss = native.Loss(
             model,

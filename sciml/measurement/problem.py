@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from sympy.core.function import AppliedUndef
 
+from sciml.errors import ModelError
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
 from sciml.measurement.measured import Measured
@@ -21,12 +22,15 @@ from sciml.symbolic.system import System
 
 @dataclass(frozen=True)
 class Problem(Measured):
-    r"""A System and measurements of it: the negative log-posterior of everything unknown.
+    r"""A System and measurements of it, or a cost: the negative log-posterior of everything unknown, or what to pay.
 
     .. math:: -\log p(\theta \mid y) = -\sum \log p(y_i \mid m_i(\theta), s_i) - \log p(\theta) + \text{const}
 
     Unknown are the System's free parameters, the weights of its networks, and those initial values that the System
     does not give: a state that is measured but has no `initial` starts, for each experiment, at a fitted value.
+
+    With a `cost` in place of data, the sum of the costs of all trajectories takes the place of the first term:
+    what is learned is a feedback, or a design.
 
     Args:
         system: The model.
@@ -38,6 +42,10 @@ class Problem(Measured):
         noise: State or observable -> `Normal`, `LogNormal`, `StudentT`, `Poisson` or `NegativeBinomial`. Left out,
             every column has normal noise whose level is fitted.
         penalties: Inequalities that the trajectories should keep: `[Penalty(x > 0, weight=100.0)]`.
+        cost: Instead of data: a sum of integrals over time, whose limits are the horizon, and a price of the last state,
+            `sp.Integral(running, (t, 0, 10)) + terminal`. Learned functions may occur.
+        initial_states: The trajectories that a cost is summed over: `Box({x: (-1, 1)}, count=64)`, or a DataFrame with a row
+            for each. States that are not named start as the System says.
         solver: Method for the differential equation.
         rtol, atol: Its tolerances.
         gradients: How gradients pass through it.
@@ -88,6 +96,7 @@ class Problem(Measured):
 
     def with_experiments(self, experiments: Sequence[Experiment]) -> Problem:
         """The same problem with other measurements of its columns, such as a part of them; scales are read off anew."""
+        self.needs_measurements("a part of the experiments")
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         return replace(self, system=self.declared, noise=noise, **self._measurements(experiments))
@@ -123,4 +132,12 @@ class Problem(Measured):
     def _replaced(self, system: System, penalties: Sequence[Penalty]) -> Problem:
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
-        return replace(self, system=system, noise=noise, penalties=penalties)
+        return replace(self, system=system, noise=noise or None, penalties=penalties)
+
+    def needs_measurements(self, what: str) -> None:
+        """Raise if there are none, but a cost."""
+        if self.cost is not None:
+            raise ModelError(
+                f"{what} needs measurements, and this Problem has a cost: a cost is no likelihood. What it came to is "
+                "`fit.costs`."
+            )

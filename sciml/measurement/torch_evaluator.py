@@ -19,25 +19,28 @@ from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot, padded
 from sciml.signals import SignalRows
 from sciml.solvers import Solution, Status, solve
+from sciml.symbolic.cost import ACCUMULATED
 from sciml.symbolic.declarations import Parameter
 
 Rates = Callable[[Tensor, Tensor, Tensor, "Tensor | None"], Tensor]
 
 
 def initial_expressions(problem: Measured) -> list[sp.Expr]:
-    """Initial state per state: its own symbol where it is fitted, else an expression of parameters."""
+    """Initial state per state: its own symbol where each experiment has its own, else an expression of parameters."""
     fitted = {start.state for start in problem.starts}
+    fitted |= {i for i, x in enumerate(problem.system.states) if str(x) in problem.experiments[0].initial}
     system = problem.system
     given = [x if i in fitted else system.initial.get(x, sp.S.Zero) for i, x in enumerate(system.states)]
     return [sp.Float(value.value) if isinstance(value, Parameter) else value for value in given]
 
 
 def measured_expressions(problem: Measured) -> list[sp.Expr]:
-    """Model values of all columns, then their noise levels, then what the penalties hold negative."""
+    """Model values of all columns, then their noise levels, what the penalties hold negative, and the cost so far."""
     system = problem.system
     formulas = {str(x): x for x in system.states} | {str(name): e for name, e in system.observed.items()}
     means = [formulas[column] for column in problem.columns]
-    return [*means, *problem.scales, *(penalty.violation(system) for penalty in problem.penalties)]
+    cost = [] if problem.cost is None else [ACCUMULATED + problem.cost.terminal]
+    return [*means, *problem.scales, *(penalty.violation(system) for penalty in problem.penalties), *cost]
 
 
 class TorchEvaluator:
@@ -65,6 +68,11 @@ class TorchEvaluator:
         levels = torch.as_tensor(padded([shot.levels for shot in shots]))
         known = np.isfinite(values)
         seen = np.isfinite(padded(prices)) if problem.penalties else known.any(axis=2)
+        lasts = np.array([len(shot.times) - 1 for shot in shots])
+        if problem.cost is not None:
+            seen[np.arange(len(shots)), lasts] = True
+        # Of the rows that are looked at, the last one of each shot, where a cost is read.
+        self._last_rows = torch.as_tensor(np.cumsum(seen.sum(axis=1)) - 1)
         self._rows = torch.as_tensor(seen)
         self._row_times = self._times[self._rows].unsqueeze(-1)
         self._prices = torch.as_tensor(padded(prices))[self._rows] if problem.penalties else None
@@ -155,6 +163,16 @@ class TorchEvaluator:
         """The state in which each shot starts."""
         return self._starts(self._load(parameters, weights, starts)).numpy()
 
+    @torch.no_grad()
+    def costs(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Float[np.ndarray, " shot"]:
+        """The cost of each trajectory; NaN where they cannot be computed."""
+        _, ys = self._trajectories(self._load(parameters, weights, starts))
+        if ys is None:
+            return np.full(len(self.shots), np.nan)
+        p = self._shot_parameters(self._sets[self._row_shots])
+        model = self._measure(self._row_times, ys[self._rows], p, self.field.networks, self._row_inputs)
+        return model[self._last_rows, -1].numpy()
+
     def _load(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> Tensor:
         if len(parameters) == 1:
             with torch.no_grad():
@@ -226,7 +244,10 @@ class TorchEvaluator:
             total = total + likelihood.negative_log(values, model[rows, c], model[rows, count + c] * levels)
         if self._prices is not None:
             weights = torch.tensor([penalty.weight for penalty in self.problem.penalties], dtype=ys.dtype)
-            total = total + (self._prices[:, None] * weights * model[:, 2 * count :].clamp(min=0.0) ** 2).sum()
+            broken = model[:, 2 * count : 2 * count + len(weights)].clamp(min=0.0)
+            total = total + (self._prices[:, None] * weights * broken**2).sum()
+        if self.problem.cost is not None:
+            total = total + model[self._last_rows, -1].sum()
         return total if torch.isfinite(total) else None
 
     @torch.no_grad()

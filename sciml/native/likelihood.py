@@ -12,7 +12,7 @@ import numpy as np
 from sciml.native.activations import LOG_TWO_PI_HALF
 from sciml.native.compilation import device
 
-NORMAL, LOGNORMAL, STUDENT_T, POISSON, NEGATIVE_BINOMIAL, PENALTY = range(6)
+NORMAL, LOGNORMAL, STUDENT_T, POISSON, NEGATIVE_BINOMIAL, PENALTY, COST = range(7)
 CODES = {
     "normal": NORMAL,
     "lognormal": LOGNORMAL,
@@ -20,6 +20,7 @@ CODES = {
     "poisson": POISSON,
     "negative_binomial": NEGATIVE_BINOMIAL,
     "penalty": PENALTY,
+    "cost": COST,
 }
 
 
@@ -119,6 +120,8 @@ def misfit(code, z, m, s, c):
         return poisson(z, m, s, c)
     if code == PENALTY:
         return penalty(z, m, s, c)
+    if code == COST:
+        return z * m, z, 0.0
     return negative_binomial(z, m, s, c)
 
 

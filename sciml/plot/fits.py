@@ -15,7 +15,8 @@ from sciml.uncertainty.posterior import AbstractPosterior
 def fit(fit: Fit, path: str | Path | None = None, bands: AbstractPosterior | None = None) -> Figure:
     """Data and fitted trajectories, residuals in units of the noise level, and the loss over iterations.
 
-    The loss of a collocation start is left out: it is another function.
+    The loss of a collocation start is left out: it is another function. Of a problem with a cost there are a panel for each
+    state, with the trajectories from all initial states, and the loss.
 
     Args:
         fit: What `fit` returned.
@@ -23,6 +24,8 @@ def fit(fit: Fit, path: str | Path | None = None, bands: AbstractPosterior | Non
         bands: Draw 90 % bands of the trajectory (dark) and of new measurements (light): `fit.laplace()` or
             `fit.bootstrap()`.
     """
+    if fit.problem.cost is not None:
+        return written(_controlled(fit), path)
     rows = len(fit.problem.experiments)
     figure, axes = figure_of(rows, 3)
     for e in range(rows):
@@ -35,6 +38,20 @@ def fit(fit: Fit, path: str | Path | None = None, bands: AbstractPosterior | Non
     for e in range(1, rows):
         axes[3 * e + 2].set_axis_off()
     return written(figure, path)
+
+
+def _controlled(fit: Fit) -> Figure:
+    """Every state from all initial states, what the cost has run up to, and the loss."""
+    names = [str(x) for x in fit.problem.system.states]
+    figure, axes = figure_of(1, len(names) + 1)
+    for e, experiment in enumerate(fit.problem.experiments):
+        curve = fit.simulate(np.linspace(experiment.times[0], experiment.times[-1], 400), e)
+        for panel, name in zip(axes, names):
+            panel.plot(curve.times, curve[name], lw=0.8, alpha=0.6, color=color(0))
+    for panel, name in zip(axes, names):
+        finish(panel, str(fit.problem.system.time), name.replace("_", " "))
+    _history(axes[-1], fit)
+    return figure
 
 
 def trajectory(

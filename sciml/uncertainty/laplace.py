@@ -106,4 +106,5 @@ class Laplace(AbstractPosterior):
 
 def laplace(problem: Problem, vector: np.ndarray, curvature: AbstractCurvature | None = None) -> Laplace:
     """Laplace's approximation at the best fit."""
+    problem.needs_measurements("an interval")
     return Laplace(problem, vector, (curvature or ExactHessian()).matrix(problem, vector))
