@@ -23,6 +23,7 @@ from sciml.fitting.automatic import Automatic
 from sciml.fitting.checkpoint import Checkpoint
 from sciml.fitting.collocation import Collocation
 from sciml.fitting.fit import fit
+from sciml.fitting.forecasts import rolling, scores
 from sciml.fitting.holdout import Holdout
 from sciml.fitting.least_squares import LevenbergMarquardt
 from sciml.fitting.loading import load
@@ -153,6 +154,8 @@ __all__ = [
     "odeint_event",
     "plot",
     "posterior",
+    "rolling",
+    "scores",
     "simulate",
     "solve",
     "stochastic",

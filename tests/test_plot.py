@@ -131,6 +131,24 @@ def test_residuals_are_drawn_in_units_of_the_noise_level():
     assert np.std(line.get_ydata()) == pytest.approx(1.0, rel=0.05)
 
 
+def test_residuals_their_autocorrelation_and_quantiles_are_drawn(tmp_path):
+    data = decayed(2.0) + 0.05 * np.cos(9 * TIMES)[:, None]
+    data.iloc[3] = np.nan
+    fit = fitted(data, {x: Normal()})
+    figure = written(sciml.plot.residuals, fit, folder=tmp_path)
+    over, lags, quantiles = figure.axes
+    left = fit.normalized_residuals()["x"].dropna().to_numpy()
+    assert over.lines[0].get_ydata() == pytest.approx(left)
+    assert sorted(quantiles.lines[0].get_ydata()) == pytest.approx(sorted(left))
+    centered = left - left.mean()
+    bars = [segment[1, 1] for segment in lags.collections[0].get_segments()]
+    assert bars[0] == pytest.approx(centered[1:] @ centered[:-1] / (centered @ centered))
+    limits = {abs(line.get_ydata()[0]) for line in lags.lines} - {0.0}
+    assert limits == {pytest.approx(1.96 / np.sqrt(len(left)))}
+    several = fitted({"a": decayed(2.0), "b": decayed(1.5)}, {x: Normal()})
+    assert len(written(sciml.plot.residuals, several, folder=tmp_path).axes) == 6
+
+
 def test_the_history_leaves_collocation_out():
     fit = fitted(decayed(2.0))
     assert fit.history[0].stage == "Collocation"

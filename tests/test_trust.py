@@ -1,5 +1,7 @@
 """What a fit says of itself: gradient audits, coverage, confounding, cost."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,9 +66,14 @@ def test_a_gradient_that_no_engine_has_right_is_told(monkeypatch):
 
 
 def test_coverage_masks_what_was_not_seen(fit):
-    inside = fit.simulate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inside = fit.simulate()
     assert not inside.outside["f(x)"].any()
-    later = fit.simulate(np.linspace(0, 9, 40))
+    with pytest.warns(
+        UserWarning, match=r"from t = [\d.]+ on the trajectory asks `f\(x\)` for what it has not seen in the fit"
+    ):
+        later = fit.simulate(np.linspace(0, 9, 40))
     expected = later["x"] < DATA["x"].min() - 0.15 * np.ptp(DATA["x"])
     assert not later.outside["f(x)"].to_numpy()[later["x"] > DATA["x"].min()].any()
     assert later.outside["f(x)"].to_numpy()[expected].all()

@@ -20,6 +20,7 @@ from sciml.fitting.least_squares import LevenbergMarquardt
 from sciml.fitting.monitor import Log, Monitor, Validation
 from sciml.fitting.objectives import AbstractObjective, SingleShooting
 from sciml.fitting.optimizers import LBFGS, AbstractOptimizer, Adam, Outcome
+from sciml.fitting.plausibility import check_plausible, open_directions
 from sciml.fitting.result import Fit
 from sciml.fitting.starts import in_parallel, varied
 from sciml.measurement.experiment import Experiment
@@ -83,6 +84,7 @@ def fit(
     _check(problem, objective, optimizers)
     if validate is not None:
         problem.needs_measurements("`validate`")
+    check_plausible(problem)
     if not isinstance(starts, int) or starts < 1:
         raise ModelError(f"`starts={starts!r}` must be a whole number from 1.")
     if validate is not None and not isinstance(validate, Holdout):
@@ -95,14 +97,20 @@ def fit(
         optimizers = [Adam(), LBFGS()] if problem.system.learned else [LBFGS()]
     run = _Run(problem, objective, tuple(optimizers), validate, checkpoint, None if log is None else Path(log))
     if starts == 1:
-        return run.once(seed, progress=progress)
+        return _told(run.once(seed, progress=progress))
     seeds = range(seed, seed + starts)
     many = replace(run, many=True)
-    found = _best(in_parallel(partial(_attempt, many, seed), seeds), starts)
+    found = _told(_best(in_parallel(partial(_attempt, many, seed), seeds), starts))
     if checkpoint is not None and all(each.message != INTERRUPTED for each in found.starts):
         for each in seeds:
             Path(checkpoint.of_start(each).path).unlink(missing_ok=True)
     return found
+
+
+def _told(found: Fit) -> Fit:
+    """The fit with notes of what the data did not determine."""
+    said = open_directions(found.problem, found.vector) if found.converged else ()
+    return replace(found, notes=(*found.notes, *said))
 
 
 def _attempt(run: _Run, first: int, seed: int) -> Fit | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -161,7 +162,7 @@ class Fit:
         return replace(system, parameters=kept)
 
     def simulate(self, ts: Sequence[float] | None = None, experiment: int | str = 0) -> Simulation:
-        """The fitted model's trajectory.
+        """The fitted model's trajectory; a warning tells where it leaves, behind the data, what networks have seen.
 
         Args:
             ts: Output times, the first being the experiment's first; by default its measured times.
@@ -173,7 +174,26 @@ class Fit:
         number = number_of(self.problem, experiment)
         times = output_times(self.problem, ts, number)
         found = predict(self.field, self.problem, self.vector, times, number)
-        return replace(found, coverage=self._outside) if self.problem.system.learned else found
+        if not self.problem.system.learned:
+            return found
+        found = replace(found, coverage=self._outside)
+        if times.max() > self.problem.experiments[number].times[-1]:
+            self._warn_outside(found)
+        return found
+
+    def _warn_outside(self, simulation: Simulation) -> None:
+        """Say from when on a trajectory that goes on behind the data asks a network for what it has not seen."""
+        outside = simulation.outside
+        if outside is None or not outside.to_numpy().any():
+            return
+        here = list(outside.columns[outside.to_numpy().any(axis=0)])
+        first = outside.index[outside.to_numpy().any(axis=1)][0]
+        warnings.warn(
+            f"from t = {first:g} on the trajectory asks {quoted(here)} for what it has not seen in the fit, which ended at "
+            f"t = {max(e.times[-1] for e in self.problem.experiments):g}: from there the network extrapolates. "
+            "`simulation.outside` marks all such times.",
+            stacklevel=3,
+        )
 
     def _outside(self, simulation: Simulation) -> pd.DataFrame | None:
         return None if self.coverage is None else self.coverage.outside(simulation)
