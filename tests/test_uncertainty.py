@@ -215,3 +215,16 @@ def test_a_saddle_is_not_called_a_minimum(decay):
 
 def replace_curvature(fit, matrix):
     return replace(laplace(fit.problem, fit.vector), curvature=matrix)
+
+
+def test_bands_of_noise_that_grows_with_the_state_have_its_width():
+    values = 2 * np.exp(-1.2 * TIMES)
+    system = System({x: -k * x}, parameters={k: Parameter(1.0, bounds=(0, 3))}, initial={x: 2.0})
+    data = pd.DataFrame({"x": values * (1 + 0.1 * np.random.default_rng(1).standard_normal(41))}, index=TIMES)
+    fit = fitted(system, data, {x: Normal(0.1 * x)})
+    laplace, several = fit.laplace(), fit.bootstrap(4, jobs=1)
+    for posterior in (laplace, several):
+        band = posterior.bands(np.array([0.0, 1.0, 2.0]), draws=4000).of("x")
+        width = band["measured_upper"] - band["measured_lower"]
+        assert width.iloc[0] == pytest.approx(2 * Z * 0.2, rel=0.1 if posterior is laplace else 0.6)
+        assert width.iloc[2] < 0.3 * width.iloc[0]

@@ -117,8 +117,15 @@ class Predictor:
         field = load(self._field, self.problem, vector)
         return predict(field, self.problem, vector, self.times, self.experiment, throw=False).values
 
-    def scales(self, vector: Float[np.ndarray, " theta"]) -> dict[str, float]:
-        """Noise level of every measured column, before a column of the data multiplies it."""
-        rows, _, _ = self.problem.loss.physical(vector)
-        values = dict(zip(self.problem.system.parameters, rows[self.experiment if len(rows) > 1 else 0]))
-        return {c: float(scale.subs(values)) for c, scale in zip(self.problem.columns, self.problem.scales)}
+    def scales(
+        self, vector: Float[np.ndarray, " theta"], values: Float[np.ndarray, "time column"]
+    ) -> dict[str, Float[np.ndarray, " time"]]:
+        """Noise level of every measured column over time, before a column of the data multiplies it.
+
+        Args:
+            vector: Free coordinates.
+            values: What calling this gave at the vector, for levels that depend on states.
+        """
+        states = values[:, : len(self.problem.system.states)]
+        _, scales = self.problem.loss.measure(vector, self.times, states, self.experiment)
+        return dict(zip(self.problem.columns, scales.T))

@@ -95,7 +95,7 @@ def bootstrap(laplace: Laplace, samples: int = 100, seed: int = 0, jobs: int = -
         predictor = Predictor(problem, experiment.times, e)
         means = predictor(vector)
         expected.append(np.stack([means[:, predictor.names.index(c)] for c in problem.columns], 1))
-        levels.append(np.array(list(predictor.scales(vector).values())) * experiment.levels)
+        levels.append(np.stack(list(predictor.scales(vector, means).values()), axis=1) * experiment.levels)
     seeds = np.random.SeedSequence(seed).spawn(samples)
     work = (joblib.delayed(_refit)(problem, vector, laplace.factor, expected, levels, s) for s in seeds)
     found = joblib.Parallel(n_jobs=jobs)(work)

@@ -88,14 +88,16 @@ class Laplace(AbstractPosterior):
 
     def _predictions(self, predictor, draws, seed) -> tuple[np.ndarray, dict[str, Any]]:
         """Linear in the unknowns: an open direction that no trajectory feels widens no band."""
-        best, levels = predictor(self.vector), predictor.scales(self.vector)
+        best = predictor(self.vector)
+        levels = predictor.scales(self.vector, best)
         positive = np.array([*self.problem.positive, *[False] * (best.shape[1] - len(self.problem.positive))])
         slopes, log_slopes = [], []
         for direction in self.factor.T:
             step = min(0.1, 1e-3 / np.abs(direction).max())
             up, down = self.vector + step * direction, self.vector - step * direction
-            slopes.append((predictor(up) - predictor(down)) / (2 * step))
-            s_up, s_down = predictor.scales(up), predictor.scales(down)
+            above, below = predictor(up), predictor(down)
+            slopes.append((above - below) / (2 * step))
+            s_up, s_down = predictor.scales(up, above), predictor.scales(down, below)
             log_slopes.append({c: np.log(s_up[c] / s_down[c]) / (2 * step) for c in levels})
         noise = np.random.default_rng(seed).standard_normal((draws, len(self.vector)))
         change = np.tensordot(noise, np.stack(slopes), 1)

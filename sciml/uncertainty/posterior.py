@@ -103,15 +103,15 @@ class AbstractPosterior(ABC):
         generator = np.random.default_rng(seed + 1)
         for column, noise in self.problem.likelihoods.items():
             k = predictor.names.index(column)
-            values = scattered(noise, means[..., k], scales[column][:, None], generator)
+            values = scattered(noise, means[..., k], scales[column], generator)
             new[..., k] = np.quantile(values, ends[[0, 2]], axis=0)
         return Bands(predictor.names, times, level, median, lower, upper, *new)
 
     def _predictions(self, predictor: Predictor, draws: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Model values (draw, time, column), and the noise level of each measured column for each draw."""
+        """Model values (draw, time, column), and the noise level of each measured column (draw, time)."""
         vectors = self.vectors(draws, seed)
         means = np.stack([predictor(vector) for vector in vectors])
-        scales = [predictor.scales(vector) for vector in vectors]
+        scales = [predictor.scales(vector, values) for vector, values in zip(vectors, means)]
         return means, {c: np.array([s[c] for s in scales]) for c in self.problem.likelihoods}
 
 
