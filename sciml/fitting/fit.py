@@ -100,7 +100,10 @@ def fit(
         return _told(run.once(seed, progress=progress))
     seeds = range(seed, seed + starts)
     many = replace(run, many=True)
-    found = _told(_best(in_parallel(partial(_attempt, many, seed), seeds), starts))
+    outcomes = in_parallel(partial(_attempt, first=seed), many, seeds)
+    # Most attempts leave their problem behind; each has one of its own again.
+    outcomes = [replace(o, problem=replace(o.problem or problem)) if isinstance(o, Fit) else o for o in outcomes]
+    found = _told(_best(outcomes, starts))
     if checkpoint is not None and all(each.message != INTERRUPTED for each in found.starts):
         for each in seeds:
             Path(checkpoint.of_start(each).path).unlink(missing_ok=True)
@@ -113,14 +116,18 @@ def _told(found: Fit) -> Fit:
     return replace(found, notes=(*found.notes, *said))
 
 
-def _attempt(run: _Run, first: int, seed: int) -> Fit | str:
-    """One of many starts: a fit without what can be computed anew, or why it failed."""
+def _attempt(run: _Run, seed: int, first: int) -> Fit | str:
+    """One of many starts: a fit without what can be computed anew, or why it failed.
+
+    It has no problem where that is the one that was asked for, so that the way back from another process is short.
+    """
     try:
         found = run.once(seed, vary=seed != first)
     except (SolveError, ArithmeticError, np.linalg.LinAlgError) as error:
         return str(error)
     # A fresh problem travels light: compiled code is found in the cache again.
-    return replace(found, problem=replace(found.problem))
+    same: Any = None if found.problem is run.problem else replace(found.problem)
+    return replace(found, problem=same)
 
 
 def _best(outcomes: Sequence[Fit | str], starts: int) -> Fit:

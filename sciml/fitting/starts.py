@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
+import cloudpickle
 import numpy as np
 from jaxtyping import Float
 from joblib import Parallel, delayed, parallel_config
@@ -61,8 +63,27 @@ def _drawn(one: Coordinates, center: float, draw: np.random.Generator) -> float:
     return found if np.isfinite(found) else center
 
 
-def in_parallel(function: Callable[[int], Any], seeds: Sequence[int]) -> list[Any]:
-    """Results of the function at all seeds, in order, by joblib.
+class Parcel:
+    """A value that many calls in other processes share: packed once, and unpacked once in each process.
+
+    Without it every call would carry the equations along, which takes longer to pack than a short fit to compute.
+    """
+
+    def __init__(self, value: Any):
+        self._key, self._packed = uuid4().hex, cloudpickle.dumps(value)
+
+    def open(self) -> Any:
+        """The value; the same object for all calls in a process until another parcel is opened."""
+        if _opened.get("key") != self._key:
+            _opened.update(key=self._key, value=cloudpickle.loads(self._packed))
+        return _opened["value"]
+
+
+_opened: dict[str, Any] = {}
+
+
+def in_parallel(function: Callable[[Any, int], Any], shared: Any, seeds: Sequence[int]) -> list[Any]:
+    """Results of the function of something shared at all seeds, in order, by joblib.
 
     All cores of this machine are used, unless a `joblib.parallel_config(...)` around the call says otherwise: another
     number of workers, or a Ray or Dask cluster. Every worker computes on one thread.
@@ -70,6 +91,11 @@ def in_parallel(function: Callable[[int], Any], seeds: Sequence[int]) -> list[An
     _, asked = get_active_backend()
     workers = -1 if asked is None else asked
     if workers == 1:
-        return [function(seed) for seed in seeds]
+        return [function(shared, seed) for seed in seeds]
+    parcel = Parcel(shared)
     with parallel_config(n_jobs=workers):
-        return Parallel()(delayed(function)(seed) for seed in seeds)
+        return Parallel()(delayed(_opening)(function, parcel, seed) for seed in seeds)
+
+
+def _opening(function: Callable[[Any, int], Any], parcel: Parcel, seed: int) -> Any:
+    return function(parcel.open(), seed)
