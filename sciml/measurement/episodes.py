@@ -30,9 +30,9 @@ class Box:
         >>> x, v = sp.symbols("x v", real=True)
         >>> Box({x: (-1, 1), v: (0, 2)}, count=3, seed=1).draw().round(2)
               x     v
-        0  0.36  0.70
-        1 -0.38  1.37
-        2 -0.76  0.05
+        0  0.66  0.70
+        1  0.24  0.03
+        2 -0.54  1.72
     """
 
     ranges: Mapping[sp.Symbol | str, tuple[float, float]]
