@@ -70,14 +70,22 @@ def test_coverage_masks_what_was_not_seen(fit):
         warnings.simplefilter("error")
         inside = fit.simulate()
     assert not inside.outside["f(x)"].any()
-    with pytest.warns(
-        UserWarning, match=r"from t = [\d.]+ on the trajectory asks `f\(x\)` for what it has not seen in the fit"
-    ):
-        later = fit.simulate(np.linspace(0, 9, 40))
-    expected = later["x"] < DATA["x"].min() - 0.15 * np.ptp(DATA["x"])
-    assert not later.outside["f(x)"].to_numpy()[later["x"] > DATA["x"].min()].any()
-    assert later.outside["f(x)"].to_numpy()[expected].all()
     assert sciml.simulate(fit.system, TIMES).outside is None  # nothing is known of where it comes from
+
+
+def test_a_trajectory_that_leaves_what_was_seen_is_marked_and_told():
+    grown = DATA.assign(x=0.1 * np.exp(0.9 * TIMES))
+    posed = Problem(problem().declared, grown, {x: Normal(0.02), y: Normal(0.1)})
+    found = sciml.fit(posed, SingleShooting(), [LBFGS(20)], progress=False)
+    text = (
+        r"from t = 3\.[\d]+ on the trajectory asks `f\(x\)` for what it has not seen in the fit, which ended at t = 3"
+    )
+    with pytest.warns(UserWarning, match=text):
+        later = found.simulate(np.linspace(0, 5, 40))
+    outside = later.outside["f(x)"].to_numpy()
+    assert not outside[later["x"] <= grown["x"].max()].any()
+    assert outside[later["x"] > grown["x"].max() + 0.15 * np.ptp(grown["x"])].all()
+    assert outside.sum() > 10
 
 
 def test_a_ring_does_not_cover_its_middle():
