@@ -57,7 +57,7 @@ def main() -> None:
     quick, steps = arguments.quick, 40
     torch.manual_seed(arguments.seed)
     found = train(
-        PROCESS, ScoreMLP(2, hidden=128), mixture(20_000, 1), steps=20 if quick else 5000, seed=arguments.seed
+        PROCESS, ScoreMLP(2, hidden=128), mixture(20_000, 1), steps=20 if quick else 2000, seed=arguments.seed
     )
     noise = torch.randn(1000, 2, generator=torch.Generator().manual_seed(arguments.seed))
     exact, network, spread = mixture(1000, 2), found.score.network, found.score.spread
@@ -83,7 +83,7 @@ def main() -> None:
     rows = []
     for name, (own, peer) in pairs.items():
         seconds: dict[str, list[float]] = {"here": [], "network": [], "diffusers": []}
-        for _ in range(3 if quick else 41):
+        for _ in range(3 if quick else 21):
             for key, run in (("here", own), ("network", alone), ("diffusers", peer)):
                 if run is not None:
                     begun = time.process_time()

@@ -52,13 +52,18 @@ def test_formulas_that_are_not_rational_keep_their_shape():
 
 def test_a_law_is_found_and_fitted_through_the_solver(hybrid):
     pytest.importorskip("pyoperon", reason="pyoperon is not installed")
-    law = sciml.discover(hybrid, SMALL)
-    growth = sp.expand(law.report.best.formulas["growth"])
+    times = np.linspace(6.4, 9, 7)
+    later = pd.DataFrame({"x": 1 / (1 + 9 * np.exp(-times))}, index=times)
+    law = sciml.discover(hybrid, SMALL, held_out=later)
+    assert law.report.best.forecast == law.report.to_frame()["forecast"].min() < 0.01
+    assert law.report.best.forecast < law.report.hybrid_forecast
+    growth = sp.expand(law.report.candidates[0].formulas["growth"])
     assert float(growth.coeff(x, 1)) == pytest.approx(1.5, rel=0.05)
     assert float(growth.coeff(x, 2)) == pytest.approx(-1.0, rel=0.05)
     assert not law.functions
     frame = law.report.to_frame()
     assert frame["difference"].iloc[0] == 0.0
+    assert law.report.best in law.report.near_ties
     assert len(str(law.report).splitlines()) == len(frame) + 1
 
 

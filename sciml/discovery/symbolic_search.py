@@ -12,11 +12,13 @@ import pandas as pd
 import sympy as sp
 
 from sciml.discovery.candidate import rounded
+from sciml.discovery.forecasts import forecast_error
 from sciml.discovery.report import NEAR_TIE
 from sciml.discovery.symbolic_regression import Formula, SymbolicRegression, arguments_of, front
 from sciml.errors import ModelError, SolveError
 from sciml.fitting.fit import fit as run_fit
 from sciml.fitting.result import Fit
+from sciml.measurement.experiment import Experiment
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
 
@@ -29,11 +31,13 @@ class SymbolicCandidate:
         fit: Of the law.
         forms: Learned function -> its formula, with the law's constants.
         size: Constants and operations of all formulas.
+        forecast: Root mean square error on measurements that were held out; None without.
     """
 
     fit: Fit
     forms: dict[str, sp.Expr]
     size: int
+    forecast: float | None = None
 
     @property
     def criterion(self) -> float:
@@ -56,22 +60,29 @@ class SymbolicReport:
         fronts: Learned function -> formulas that no shorter one beats, along the states that the network visited.
         failed: Combinations that could not be solved.
         hybrid_log_likelihood: Of the network, for comparison.
+        hybrid_forecast: Error of the network on measurements that were held out.
     """
 
     candidates: tuple[SymbolicCandidate, ...]
     fronts: dict[str, tuple[Formula, ...]]
     failed: int
     hybrid_log_likelihood: float
+    hybrid_forecast: float | None = None
 
     @property
     def best(self) -> SymbolicCandidate:
-        """The law that `discover` returned."""
-        return self.candidates[0]
+        """The law that `discover` returned: by criterion, or by its forecast where measurements were held out."""
+        forecasts = [c for c in self.candidates if c.forecast is not None]
+        return min(forecasts, key=lambda c: c.forecast) if forecasts else self.candidates[0]
 
     @property
     def near_ties(self) -> tuple[SymbolicCandidate, ...]:
         """Laws less than 10 behind."""
-        return tuple(c for c in self.candidates if c.criterion < self.best.criterion + NEAR_TIE)
+        return tuple(c for c in self.candidates if self.difference(c) < NEAR_TIE)
+
+    def difference(self, candidate: SymbolicCandidate) -> float:
+        """Criterion of a law less that of the first."""
+        return candidate.criterion - self.candidates[0].criterion
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each law."""
@@ -79,15 +90,16 @@ class SymbolicReport:
         for c in self.candidates:
             row: dict[str, object] = {name: str(rounded(form)) for name, form in c.formulas.items()}
             row |= {"size": c.size, "rmse": c.fit.rmse, "log_likelihood": c.fit.log_likelihood}
-            rows.append(row | {"criterion": c.criterion, "difference": c.criterion - self.best.criterion})
+            row |= {"criterion": c.criterion, "difference": self.difference(c)}
+            rows.append(row | ({} if c.forecast is None else {"forecast": c.forecast}))
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
         return self.to_frame().to_string(index=False, float_format=lambda v: f"{v:.3f}")
 
 
-def discover_symbolic(fit: Fit, method: SymbolicRegression) -> System:
-    """The law of the best formulas, see `SymbolicRegression`."""
+def discover_symbolic(fit: Fit, method: SymbolicRegression, held: tuple[Experiment, ...] | None = None) -> System:
+    """The law of the best formulas, see `SymbolicRegression`; of near ties the best forecast, if data are held out."""
     system = fit.problem.system
     fronts = {f.__name__: tuple(_front(fit, f, method)) for f in system.functions}
     candidates, failed = [], 0
@@ -105,6 +117,10 @@ def discover_symbolic(fit: Fit, method: SymbolicRegression) -> System:
             "more closely."
         )
     report = SymbolicReport(tuple(sorted(candidates, key=lambda c: c.criterion)), fronts, failed, fit.log_likelihood)
+    if held is not None:
+        ties = [replace(c, forecast=forecast_error(c.fit, held)) for c in report.near_ties]
+        others = report.candidates[len(ties) :]
+        report = replace(report, candidates=(*ties, *others), hybrid_forecast=forecast_error(fit, held))
     best = report.best.fit
     own = best.problem.noise_parameters
     law = best.problem.system
