@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import sciml
-from sciml import LBFGS, Event, Normal, Parameter, Problem, SingleShooting, System, models, simulate
+from sciml import LBFGS, Event, LevenbergMarquardt, Normal, Parameter, Problem, SingleShooting, System, models, simulate
 from sciml.errors import DataError, ModelError, SolveError
 from sciml.lowering.vector_field import compile
 from sciml.measurement.loss import Loss
@@ -101,10 +101,11 @@ def bounces():
     return simulate(models.bouncing_ball(gravity=9.5), np.linspace(0, 1.5, 16)).to_frame()[["x"]]
 
 
-def test_the_loss_of_a_system_with_events_has_its_exact_gradient():
-    problem = Problem(models.bouncing_ball(restitution=0.75), bounces(), noise={x: Normal(0.05)}, **TIGHT)
-    loss = Loss(problem)
-    assert loss.engine == "torch (`System(events=...)` is not native)"
+@pytest.mark.parametrize("backend", ENGINES)
+def test_the_loss_of_a_system_with_events_has_its_exact_gradient(backend):
+    ball = models.bouncing_ball(restitution=0.75)
+    loss = Loss(Problem(ball, bounces(), noise={x: Normal(0.05)}, backend=backend, **TIGHT))
+    assert loss.engine == backend
     theta = loss.initial()
     _, gradient = loss.value_and_gradient(theta)
     for i in range(len(theta)):
@@ -113,9 +114,11 @@ def test_the_loss_of_a_system_with_events_has_its_exact_gradient():
         assert gradient[i] == pytest.approx((up - down) / 2e-6, rel=1e-4, abs=1e-4)
 
 
-def test_gravity_and_restitution_are_fitted_through_the_bounces():
+@pytest.mark.parametrize("optimizer", [LBFGS(steps=25), LevenbergMarquardt(steps=10)], ids=["lbfgs", "squares"])
+def test_gravity_and_restitution_are_fitted_through_the_bounces(optimizer):
     problem = Problem(models.bouncing_ball(restitution=0.75), bounces(), noise={x: Normal(0.01)})
-    fit = sciml.fit(problem, SingleShooting(None), [LBFGS(steps=25)], progress=False)
+    fit = sciml.fit(problem, SingleShooting(None), [optimizer], progress=False)
+    assert fit.backend == "native"
     values = {str(symbol): parameter.value for symbol, parameter in fit.system.parameters.items()}
     assert values == pytest.approx({"g": 9.5, "e": 0.8}, rel=1e-3)
 
@@ -140,10 +143,11 @@ def test_a_terminal_event_before_the_last_measurement_says_why_the_loss_is_infin
     assert np.isfinite(kept.value_and_gradient(kept.initial())[0])
 
 
-def test_losses_with_events_are_computed_by_torch():
-    data = pd.DataFrame({"x": [1.0, 0.5]}, index=[0.0, 0.3])
-    with pytest.raises(ModelError, match=r"cannot be computed natively: `System\(events=...\)`"):
-        Loss(Problem(models.bouncing_ball(), data, backend="native")).engine
+def test_forward_sensitivities_do_not_go_through_events():
+    loss = Loss(Problem(models.bouncing_ball(), bounces()))
+    assert loss.engine == "native"
+    with pytest.raises(ModelError, match=r"forward sensitivities do not go through events"):
+        loss.scorer()
 
 
 def test_systems_with_events_are_saved_and_read():

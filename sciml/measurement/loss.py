@@ -144,6 +144,8 @@ class Loss:
         """
         if self._native is None:
             raise ModelError(f"forward sensitivities are native only, and this problem is computed by {self.engine}.")
+        if self.problem.system.events:
+            raise ModelError("forward sensitivities do not go through events: `System(events=...)`.")
         if self.problem.individual:
             raise ModelError(
                 "forward sensitivities are for parameters that all experiments share (`per_experiment=False`)."
@@ -245,7 +247,10 @@ class Loss:
             continuity: Price ρ of the squared gaps, in units of the states' sizes (of logarithms for positive ones).
         """
         if self._native is not None:
-            return self._native(np.asarray(vector, dtype=float), continuity)
+            found = self._native(np.asarray(vector, dtype=float), continuity)
+            if self._native.ended and not self.ended:
+                self._evaluator.gaps(*self.physical(vector))  # which says what ended, and when
+            return found
         values, slopes = self.coordinates.values(np.asarray(vector, dtype=float))
         outcome = self._evaluator.value_and_gradient(*self._placed(values), continuity)
         return self._with_priors(outcome, values, slopes)
@@ -271,7 +276,7 @@ class Loss:
         self, vector: Float[np.ndarray, " theta"], wanted: Bool[np.ndarray, "row output"]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Predictions of all rows, gaps, and the Jacobian of those wanted and of the gaps; None where it fails."""
-        if self._native is not None:
+        if self._native is not None and not self.problem.system.events:
             return self._native.linearize(vector, wanted)
         values, slopes = self.coordinates.values(vector)
         found = self._evaluator.linearize(*self._placed(values), wanted)

@@ -10,6 +10,7 @@ from torch import nn
 
 from sciml.engines import NATIVE
 from sciml.errors import ModelError
+from sciml.lowering.event_programs import event_kinds, event_programs
 from sciml.lowering.native_backend import FIRST, jacobian_program
 from sciml.lowering.native_model import native_model
 from sciml.lowering.networks import architectures
@@ -20,6 +21,7 @@ from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
 from sciml.native.model import Model
+from sciml.native.resets import EVENT
 from sciml.native.scorer import Priors, Scorer
 from sciml.native.solve import Integrator
 from sciml.native.transforms import EXP, IDENTITY, LOGIT
@@ -39,16 +41,22 @@ def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
     """
     solver = problem.solver
     try:
-        if problem.system.events:
-            raise ModelError("`System(events=...)` is not native")
         if not isinstance(solver, NATIVE) or solver.step is not None:
             raise ModelError(
                 f"the solver {solver!r} is not native; adaptive `Tsit5()` and `Rodas5P()`, for example, are"
             )
         if not isinstance(problem.gradients, Direct):
             raise ModelError(f"gradients by {problem.gradients!r} are not native; `Direct()` is")
-        reverse = ["field", "observables", "initial", *(["jacobian"] if isinstance(solver, Rodas5P) else [])]
-        return native_model(programs(problem), architectures(networks), len(problem.system.states), reverse)
+        reverse = [
+            "field",
+            "observables",
+            "initial",
+            "conditions",
+            "resets",
+            *(["jacobian"] if isinstance(solver, Rodas5P) else []),
+        ]
+        events, states = event_kinds(problem.system), len(problem.system.states)
+        return native_model(programs(problem), architectures(networks), states, reverse, events)
     except ModelError as error:
         if isinstance(solver, Rodas5P):
             name = type(solver).__name__
@@ -65,6 +73,7 @@ def programs(problem: Measured) -> dict[str, Program]:
     result = {
         "field": lower(system, system.equations.values()),
         "observables": lower(system, measured_expressions(problem)),
+        **event_programs(system, differentiable=True),
     }
     if problem.solver.tableau.gamma > 0.0:
         result["jacobian"] = jacobian_program(system)
@@ -147,6 +156,11 @@ class NativeEvaluator:
             parallel=len(shots) >= MANY,
             individual=problem.individual,
         )
+
+    @property
+    def ended(self) -> bool:
+        """Whether a terminal event came before the last measurement at the vector that was tried last."""
+        return bool((self._loss.shots["status"] == EVENT).any())
 
     def trajectory(
         self,

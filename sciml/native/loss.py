@@ -166,6 +166,7 @@ class Loss:
         threads = numba.config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue]
         self.task.set(slopes_size=total, lanes=lanes, slots=min(lanes, threads))
         self.task.allocate(64)
+        self.task.allocate_watches(64)
         if self._packed:
             self.task.allocate_packs(self._inputs.shape[1], capacity=64, reverse=True)
         self._address = self.task.address
@@ -177,7 +178,7 @@ class Loss:
     def _takes_packs(self, tableau: Tableau, individual: Sequence[int]) -> bool:
         """Whether eight trajectories run side by side: enough, an explicit method, one network for all, no input signals."""
         packed = self.model.packed
-        if packed is None or not packed.reverse or tableau.gamma > 0.0 or len(self.shots) < PACKED:
+        if packed is None or self.model.events or not packed.reverse or tableau.gamma > 0.0 or len(self.shots) < PACKED:
             return False
         return bool((self.shots["pieces"] == 1).all()) and max(individual, default=-1) < packed.scalars
 
@@ -284,12 +285,13 @@ class Loss:
             self._grow()
 
     def _grow(self) -> None:
-        """Memory for twice as many steps."""
+        """Memory for twice as many steps and events."""
         if self._packed:
             capacity = 2 * int(self.task.record["pack_capacity"][0])
             self.task.allocate_packs(self._inputs.shape[1], capacity, reverse=True)
         else:
             self.task.allocate(2 * int(self.task.record["capacity"][0]))
+            self.task.allocate_watches(2 * int(self.task.record["hits"][0]))
 
 
 _NOTHING = np.zeros(0)

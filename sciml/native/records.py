@@ -27,9 +27,9 @@ _PACKS = [
     "inputs",
 ]
 _PACKS += ["pack_floats_size", "pack_integers_size"]
-# Of events: addresses of the functions of `watch`, their number, most resets of a trajectory, rows of a lane's table,
-# memory of a lane; beside them the record's own address.
-_EVENTS = ["look", "open_stretch", "meet", "address", "event_count", "max_resets", "hits", "watch_size"]
+# Of events: addresses of the functions of `watch` and `resets`, the record's own address; how many events there are, most
+# resets of a trajectory, rows of a lane's table, memory of a lane.
+_EVENTS = ["look", "open_stretch", "meet", "meet_back", "address", "event_count", "max_resets", "hits", "watch_size"]
 _ARRAYS = [
     "shots",
     "columns",

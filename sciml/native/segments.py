@@ -1,10 +1,12 @@
-"""A trajectory from one reset to the next: a chain of solves in compiled code, as in `solvers.segments`."""
+"""A trajectory from one reset to the next, and its reverse: a chain of solves in compiled code, as in `solvers.segments`."""
 
 import math
 
-from sciml.native.compilation import at, call, device
+from sciml.native.adjoint import pull_back
+from sciml.native.compilation import at, call, device, pointer
 from sciml.native.explicit import FULL, HALTED, SUCCESS, Path, integrate, piece_at
-from sciml.native.watch import GOES_ON, HEAD, carve_watch
+from sciml.native.resets import GOES_ON
+from sciml.native.watch import HEAD, RECORD, carve_watch
 
 
 @device
@@ -87,3 +89,67 @@ def integrate_segments(
         if status != GOES_ON or reached == end:
             return (SUCCESS if status == GOES_ON else status), done, reached, tried
         start = reached
+
+
+@device
+def stop_before(model, watch, row):
+    """The last row of the table before some row whose event stopped the flow; -1 if there is none."""
+    row -= 1
+    kinds = at(pointer(model.events), model.event_count)
+    while row >= 0 and kinds[int(watch.table[row * (HEAD + model.states)])] == RECORD:
+        row -= 1
+    return row
+
+
+@device
+def pull_back_segments(
+    model, method, start, times, count, cotangents, p, inputs, pieces, path, steps, gp, scratch, memory
+):
+    """As `adjoint.pull_back`, back through resets; arguments as there and in `integrate_segments`.
+
+    The state at an event is one output more of the stretch before it. Its cotangent takes the place of that of the first
+    output behind the event, which has been used by then; so does its time for as long.
+    """
+    upper, rows, place, watched = steps, count, -1, model.look != 0
+    watch = carve_watch(model, method, memory)
+    if watched:
+        place = stop_before(model, watch, int(watch.met[0]))
+        # Nothing comes back from behind an event at the last output.
+        while place >= 0 and watch.table[place * (HEAD + model.states) + 4] >= count:
+            upper, place = int(watch.table[place * (HEAD + model.states) + 3]), stop_before(model, watch, place)
+    ends, saved = 0, 0.0
+    while True:
+        entry = at(watch.table, max(place, 0) * (HEAD + model.states) if watched else 0)
+        first, row, begin = 0, 0, start
+        if place >= 0:
+            first, row, begin = int(entry[3]) + 1, int(entry[4]), entry[2]
+        own, slot = behind(model, method, path, first), at(cotangents, row * path.stride)
+        if rows + ends > row:
+            pull_back(
+                model,
+                method,
+                begin,
+                at(times, row),
+                rows + ends - row,
+                slot,
+                p,
+                inputs,
+                pieces,
+                own,
+                upper - first,
+                gp,
+                scratch,
+            )
+        else:
+            for m in range(path.stride):
+                scratch[m] = 0.0
+        if ends == 1:
+            times[rows] = saved
+        if place < 0:
+            return
+        u = at(inputs, model.width * piece_at(inputs, model.width, pieces, 0, begin))
+        call(model.meet_back, (model.address, entry, own.states, scratch, own.tapes, slot, p, u, gp, memory))
+        upper, rows, ends = first - 1, row, 1
+        saved, times[row] = times[row], begin
+        path.reached[upper - 1] += 1
+        place = stop_before(model, watch, place)

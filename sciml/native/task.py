@@ -10,6 +10,7 @@ from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
 from sciml.native.pack_path import pack_floats, pack_integers
 from sciml.native.records import TASK
+from sciml.native.resets import reset_addresses
 from sciml.native.trajectory import lane_size
 from sciml.native.watch import HEAD, MET, watch_addresses, watch_size
 from sciml.solvers.methods.tableau import Rosenbrock, Tableau
@@ -62,7 +63,8 @@ class Task:
         self.attach("method", pack(tableau))
         self.attach("atol", np.broadcast_to(np.asarray(atol, dtype=np.float64), (model.states,)))
         if model.events:
-            self.set(**watch_addresses(), address=self.address, event_count=len(model.events), max_resets=max_resets)
+            self.set(**watch_addresses(), **reset_addresses(bool(model.address("conditions_vjp"))))
+            self.set(address=self.address, event_count=len(model.events), max_resets=max_resets)
             self.attach("events", np.array(model.events).T)
 
     def set(self, **fields: float) -> None:

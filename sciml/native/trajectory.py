@@ -8,12 +8,13 @@ shooting) is a chain of shots, whose gaps the continuity penalty
 import math
 from typing import Any, NamedTuple
 
-from sciml.native.adjoint import pull_back
 from sciml.native.compilation import at, call, device, integer_pointer, pointer
-from sciml.native.explicit import SUCCESS, Path, after, carve_path, integrate, path_size, piece_at
+from sciml.native.explicit import SUCCESS, Path, after, carve_path, path_size, piece_at
 from sciml.native.likelihood import misfit
 from sciml.native.networks import aligned
 from sciml.native.records import column_of, shot_of
+from sciml.native.segments import integrate_segments, pull_back_segments
+from sciml.native.watch import carve_watch
 
 
 class Lane(NamedTuple):
@@ -192,15 +193,32 @@ def run_shot(task, number, lane, method, gp, slopes):
         path.states[m] = initial[m]
     keep = 1 if slopes else 0
     pieces = shot.pieces
-    status, steps, reached, tried = integrate(
-        task, method, start, times, rows, p, u, pieces, path, lane.outputs, keep, lane.watch
+    if task.look != 0:
+        carve_watch(task, method, lane.watch).met[0] = 0.0
+    status, steps, reached, tried = integrate_segments(
+        task, method, number, start, times, rows, p, u, pieces, path, lane.outputs, keep, lane.watch
     )
     shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
     if status != SUCCESS:
         return
     shot.value = score(task, shot, lane, gp, slopes)
     if slopes and shot.value < math.inf:
-        pull_back(task, method, start, times, rows, lane.cotangents, p, u, pieces, path, steps, gp, lane.adjoint)
+        pull_back_segments(
+            task,
+            method,
+            start,
+            times,
+            rows,
+            lane.cotangents,
+            p,
+            u,
+            pieces,
+            path,
+            steps,
+            gp,
+            lane.adjoint,
+            lane.watch,
+        )
         initial_slopes = pointer(task.initial_slopes + 8 * number * n)
         for m in range(n):
             initial_slopes[m] = lane.adjoint[m]

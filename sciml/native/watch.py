@@ -1,8 +1,8 @@
-r"""Looks for events in the steps that were accepted, and resets states: what `solvers.watch` and `crossings` do, natively.
+r"""Looks for events in the steps that were accepted: what `solvers.watch` does, natively.
 
 Conditions are looked at in four places of the dense output of a step; where one has changed its sign, its root is found by
-interpolation, truncation and projection, as in `solvers.roots`. The three functions that integration calls here have
-addresses of their own, so that kernels of models without events hold none of this.
+interpolation, truncation and projection, as in `solvers.roots`. The functions that integration calls here have addresses of
+their own, so that kernels of models without events hold none of this.
 
 Reference:
     Oliveira, Takahashi (2021), ACM Transactions on Mathematical Software 47, 5.
@@ -19,12 +19,8 @@ from sciml.native.method import dense_weights, unpack
 from sciml.native.networks import aligned
 from sciml.native.records import task_at
 from sciml.native.vectors import combine
-from sciml.solvers.control import CLOCK, LOCATED, LOOKS, SMALLEST_FRACTION, ZERO
+from sciml.solvers.control import CLOCK, LOCATED, LOOKS, ZERO
 
-EVENT, CHATTERING, MAX_RESETS = 5, 6, 7
-"""How a trajectory ends at an event; numbers as in `solvers.Status`."""
-STATUS_NON_FINITE, STATUS_FULL = 3, 4
-GOES_ON = -1
 RECORD, TERMINAL, RESET = range(3)
 """What an event does to the trajectory; the r-th event with a reset has `RESET` + r."""
 HEAD = 5
@@ -216,7 +212,7 @@ def _earliest(task, watch, count, sign):
 
 
 @device
-def _close(watch, time):
+def close_to(watch, time):
     """Times this close cannot be told apart."""
     return 2.0 * LOCATED * abs(watch.end[0] - watch.start[0]) + CLOCK * abs(time)
 
@@ -224,7 +220,7 @@ def _close(watch, time):
 @device
 def _snapped(time, times, count, written, watch):
     """A time, or that of an output that it cannot be told apart from."""
-    close = _close(watch, time)
+    close = close_to(watch, time)
     sign = 1.0 if watch.end[0] >= watch.start[0] else -1.0
     row = max(written - 1, 0)
     while row < count and sign * (times[row] - time) <= close:
@@ -305,64 +301,20 @@ def open_stretch(address, t, end, y, p, u, memory):
         g, side = watch.samples[event], watch.samples[event]
         if g == 0.0 or not math.isnan(watch.fired[event]):
             rate = watch.values[event]
-            if g == 0.0 or abs(g) <= max(ZERO * watch.fired[event], abs(rate) * _close(watch, t)):
+            if g == 0.0 or abs(g) <= max(ZERO * watch.fired[event], abs(rate) * close_to(watch, t)):
                 side = rate if end >= t else -rate
         watch.sides[event] = 0.0 if math.isnan(side) else _sign(side)
     for event in range(e):
         watch.fired[event] = math.nan
 
 
-def meet(address, y, p, u, memory):
-    """Behind an event that stopped the flow: the state from which it goes on, and whether it does.
-
-    Args:
-        address: Of the task.
-        y: Receives the state.
-        p: Parameters.
-        u: The piece of the inputs at the time of the event.
-        memory: Of the watch; the last row of its table is the event, and `time` receives the status.
-    """
-    task = task_at(address)
-    watch, e, n = carve_watch(task, unpack(pointer(task.method)), memory), task.event_count, task.states
-    row = at(watch.table, (int(watch.met[0]) - 1) * (HEAD + n))
-    event, time = int(row[0]), row[2]
-    kind, start, end = int(pointer(task.events)[e + event]), watch.start[0], watch.end[0]
-    for m in range(n):
-        watch.state[m] = row[HEAD + m]
-        y[m] = row[HEAD + m]
-    if kind == TERMINAL:
-        watch.time[0] = EVENT
-        return
-    call(task.resets_value, (time, watch.state, p, u, watch.tape, watch.resets_out))
-    total = 0.0
-    for m in range(n):
-        y[m] = watch.resets_out[(kind - RESET) * n + m]
-        total += 0.0 * y[m]
-    limit = max(SMALLEST_FRACTION * abs(end - start), CLOCK * max(abs(start), abs(end)))
-    limit = max(limit, _close(watch, start))
-    for k in range(e):
-        watch.instant[k] *= 1.0 if abs(time - start) <= limit else 0.0
-    chatters = watch.instant[event] != 0.0
-    watch.instant[event] = 1.0
-    watch.resets[0] += 1.0
-    status = GOES_ON
-    if total != 0.0:
-        status = STATUS_NON_FINITE
-    elif chatters:
-        status = CHATTERING
-    elif watch.resets[0] >= task.max_resets:
-        status = MAX_RESETS
-    watch.time[0] = status
-
-
 _F, _I = types.float64, types.int64
 _SIGNATURES = {
     look: (_I, _F, _F, _F, *[POINTER] * 5, _I, _I, POINTER),
     open_stretch: (_I, _F, _F, *[POINTER] * 4),
-    meet: (_I, *[POINTER] * 4),
 }
 
 
 def watch_addresses() -> dict[str, int]:
-    """Addresses of the three functions, by name: compiled once per machine, when a model with events is first met."""
+    """Addresses of the two functions, by name: compiled once per machine, when a model with events is first met."""
     return {function.__name__: compiled_address(function, *kinds) for function, kinds in _SIGNATURES.items()}
