@@ -517,7 +517,7 @@ def test_shots_may_share_their_initial_values():
 # Likelihoods, priors and coordinates
 
 
-@pytest.mark.parametrize("name", [name for name in likelihood.CODES if name != "penalty"])
+@pytest.mark.parametrize("name", [name for name in likelihood.CODES if name not in ("penalty", "cost")])
 def test_likelihood_values_and_gradients_agree_with_torch(name):
     function, d = getattr(likelihood, name), torch.distributions
     m, s = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (2.3, 0.7))
