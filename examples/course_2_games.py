@@ -193,7 +193,7 @@ def rings(pictures: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         below.axvline(0, color="0.7", lw=0.8)
         below.plot(spectrum.real, spectrum.imag, ".", ms=3, color=color(1))
         for panel in (above, below):
-            panel.locator_params(nbins=4)
+            panel.locator_params(nbins=3)
         finish(below, "real part", "imaginary part" if k == 0 else "")
     return figure
 

@@ -71,7 +71,7 @@ def study(seed: int, quick: bool, checkpoint=None) -> tuple[dict[str, object], t
         images(x),
         condition=y,
         augment=dequantized,
-        steps=20 if quick else 1000,
+        steps=20 if quick else 2000,
         batch=32 if quick else 128,
         rate=2e-3,
         checkpoint=checkpoint,
