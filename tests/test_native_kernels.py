@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 from numba import njit
-from scipy import stats
 
 from sciml.native import activations, likelihood, transforms
 from sciml.native.explicit import FULL, MAX_STEPS, NON_FINITE, STEP_UNDERFLOW, SUCCESS
 from sciml.native.loss import Column, Coordinates, Loss, Shot
 from sciml.native.model import Model
 from sciml.native.networks import Perceptron, aligned
-from sciml.native.normals import END, TABLES, fill_normals, seeded
 from sciml.native.preambles import PREAMBLE
 from sciml.native.solve import evaluate, solve
 from sciml.solvers.methods.dopri5 import DOPRI5
@@ -647,29 +645,3 @@ def test_the_engine_imports_neither_torch_nor_sympy():
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not {name.split(".")[0] for name in names} & {"torch", "sympy"}, path.name
-
-
-def test_normal_numbers_are_normal_in_the_middle_and_in_the_tails():
-    z = np.empty(2_000_000)
-    fill_normals(seeded(7), *TABLES, z)
-    assert stats.kstest(z, "norm").pvalue > 0.01
-    # Cells of equal chance, then those of the tail, which has a method of its own.
-    for edges in (
-        stats.norm.ppf(np.linspace(0, 1, 257)),
-        [-np.inf, -4.2, -3.8, -END, -3.2, 3.2, END, 3.8, 4.2, np.inf],
-    ):
-        counted = np.histogram(z, np.clip(edges, -99, 99))[0]
-        assert stats.chisquare(counted, len(z) * np.diff(stats.norm.cdf(edges))).pvalue > 0.01
-    assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) < 4 / np.sqrt(len(z))
-    assert abs(np.corrcoef(z[:-1] ** 2, z[1:] ** 2)[0, 1]) < 4 / np.sqrt(len(z))
-
-
-def test_normal_numbers_go_on_from_their_state_and_differ_by_seed():
-    whole, parts, other = np.empty(1000), np.empty(1000), np.empty(1000)
-    fill_normals(seeded(3), *TABLES, whole)
-    state = seeded(3)
-    for part in np.split(parts, [1, 400]):
-        fill_normals(state, *TABLES, part)
-    fill_normals(seeded(4), *TABLES, other)
-    np.testing.assert_array_equal(whole, parts)
-    assert abs(np.corrcoef(whole, other)[0, 1]) < 0.15
