@@ -104,6 +104,17 @@ def test_skewed_densities_have_mean_zero_and_variance_one(shape):
     assert third == pytest.approx(3 * shape, rel=0.4 if abs(shape) > 0.5 else 0.02, abs=1e-5)
 
 
+@pytest.mark.parametrize("shape", [-0.6, 0.05, 0.6])
+def test_no_value_is_impossible(shape):
+    e = torch.tensor([-1e6, -1e3, 0.0, 1e3, 1e6], dtype=torch.float64, requires_grad=True)
+    cost = skewed_cost(e, torch.full_like(e, shape))
+    (slope,) = torch.autograd.grad(cost.sum(), e)
+    assert torch.isfinite(cost).all()
+    assert torch.isfinite(slope).all()
+    assert (slope[:2] < 0).all()
+    assert (slope[3:] > 0).all()
+
+
 def test_a_shorter_series_costs_what_it_costs_alone():
     long = pd.DataFrame({"x": [1.5, 1.1, 0.2, 0.3]}, index=[0, 0.1, 0.2, 0.35])
     costs = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,7 @@ from sciml.measurement.transitions.protocol import AbstractTransitions, Coeffici
 from sciml.symbolic import wiener
 
 HALF_LOG_2PI = 0.9189385332046727
-LARGEST = (
-    0.7  # shape of a step: noise that changes more within one than this is not described by any of these densities
-)
+LARGEST = 0.7  # shape of a step: noise that changes more within one is not described by a log-normal, either
 EDGE = 0.3  # of a log-normal's range, below which its logarithm goes on nearly as a line
 
 
@@ -32,9 +31,10 @@ class TransitionDensity(AbstractTransitions):
     between two measurements, as they are by Euler's or Milstein's density. e is standard normal; with a Wiener process
     of its own for each state, and nothing learned in its coefficient g, it is as skewed as Milstein's step, by a shifted
     log-normal of shape :math:`g' \sqrt h`.
-    Exact for linear drift with additive noise (Ornstein-Uhlenbeck) and for geometric Brownian motion; elsewhere an
-    approximation for intervals over which equations and noise change little. Where measurements have noise, or states
-    are missing, use `Kalman()`.
+    Up to the error of the moments' steps it is exact for linear drift with additive noise (Ornstein-Uhlenbeck), and for
+    geometric Brownian motion as long as the shape is well below 0.7, at which it is bent to stay; elsewhere it is an
+    approximation for intervals over which equations and noise change little. Where measurements have noise, or states are
+    missing, use `Kalman()`.
 
     Args:
         steps: Runge-Kutta steps of the moments between two measurements.
@@ -129,7 +129,7 @@ def skewed_cost(e: Float[Tensor, "*batch"], shape: Float[Tensor, "*batch"]) -> F
     u = 1 + e * r
     kept = u.clamp(min=EDGE)
     below = (u - kept) / EDGE
-    slower = below - below.cosh().log()  # a parabola first, then a line
+    slower = 2 * below - torch.log1p(torch.exp(2 * below)) + math.log(2)  # a parabola first, then a line
     z = (kept.log() + slower + kappa**2 / 2) / kappa
     first = 0.5 * e**2 + shape * (3 * e - e**3) / 2
     return torch.where(plain, first, 0.5 * z**2 - (r / kappa).log() + kept.log() - (1 - below.tanh()).log())
