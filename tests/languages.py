@@ -55,21 +55,49 @@ def eventful():
     )
 
 
+def driven():
+    """Two inputs in all that may depend on them, a network included; the name of one is a keyword in many languages."""
+    x, v, k, drive, heat = sp.symbols("x v k drive in", real=True)
+    f = sp.Function("f")
+    return trained_system(
+        sciml.compile(
+            System(
+                {x: v * drive, v: -k * x - f(x, heat) * v + drive**2},
+                {k: 0.8},
+                {f: MLP((4, 3))},
+                initial={x: 1.0, v: k},
+                observed={"power": drive * v + f(x, heat).diff(heat)},
+                noise={v: 0.1 * heat},
+                events=[Event(x - k, "rising", reset={v: -heat * v})],
+                inputs={drive: "linear", heat: "constant"},
+            ),
+            seed=5,
+        )
+    )
+
+
+def signals(system, points):
+    """Values of the inputs at each point."""
+    return np.random.default_rng(1).uniform(-1.0, 2.0, (len(points), len(system.inputs)))
+
+
 def reference(system, points):
     """What our own torch field gives, function by function, one row per point."""
     field = sciml.compile(system)
     y = torch.tensor(points)
+    u = torch.tensor(signals(system, points)) if system.inputs else None
     with torch.no_grad():
-        found = {"rhs": field(TIME, y), "jacobian": field.jacobian(TIME, y).flatten(-2)}
+        found = {"rhs": field(TIME, y, u=u), "jacobian": field.jacobian(TIME, y, u=u).flatten(-2)}
         count = len(system.states)
         if system.observed:
-            found["observe"] = field.observe(TIME, y)[:, count:]
+            found["observe"] = field.observe(TIME, y, u=u)[:, count:]
         if system.noise:
             program = lower(system, [system.noise.get(x, sp.S.Zero) for x in system.states])
-            found["diffusion"] = torch_function(program)(torch.tensor(TIME), y, field.p, field.networks)
-        if system.events:
-            found["events"] = torch.stack([event.condition(torch.tensor(TIME), y) for event in field.events], -1)
-        for i, event in enumerate(field.events):
+            found["diffusion"] = torch_function(program)(torch.tensor(TIME), y, field.p, field.networks, u)
+        events = field.events_at(field.p, lambda t, y: u)
+        if events:
+            found["events"] = torch.stack([event.condition(torch.tensor(TIME), y) for event in events], -1)
+        for i, event in enumerate(events):
             if event.reset:
                 found[f"reset_{i}"] = event.reset(torch.tensor(TIME), y)
         if set(system.initial) == set(system.states):
@@ -81,7 +109,7 @@ def by_python(system, points, folder):
     """NumPy."""
     module = {}
     exec(compile(sciml.export.python(system, jacobian=True), "exported", "exec"), module)
-    return _called(module, points)
+    return _called(module, system, points)
 
 
 def by_jax(system, points, folder):
@@ -89,12 +117,16 @@ def by_jax(system, points, folder):
     jax = pytest.importorskip("jax", reason="jax is not installed")
     module = {}
     exec(compile(sciml.export.jax(system), "exported", "exec"), module)
-    return _called(module | {"jacobian": jax.jacfwd(module["rhs"], argnums=1)}, points)
+    return _called(module | {"jacobian": jax.jacfwd(module["rhs"], argnums=1)}, system, points)
 
 
-def _called(module, points):
+def _called(module, system, points):
     names = ("rhs", "jacobian", "observe", "diffusion", "events", *(f"reset_{i}" for i in range(9)))
-    found = {n: np.array([np.ravel(module[n](TIME, y)) for y in points]) for n in names if n in module}
+    rows = [(y, u) if system.inputs else (y,) for y, u in zip(points, signals(system, points))]
+    found = {}
+    for name in (n for n in names if n in module):
+        # Conditions of events take no inputs.
+        found[name] = np.array([np.ravel(module[name](TIME, *row[: 1 if name == "events" else 2])) for row in rows])
     if "initial" in module:
         found["initial"] = np.array([module["initial"]()])
     return found
@@ -105,11 +137,14 @@ def by_torch(system, points, folder):
     module = {}
     exec(compile(sciml.export.torch(system), "exported", "exec"), module)
     field, y = module["Field"](), torch.tensor(points)
-    names = ("observe", "diffusion", "events", *(f"reset_{i}" for i in range(9)))
+    u = (torch.tensor(signals(system, points)),) if system.inputs else ()
+    names = ("forward", "observe", "diffusion", "events", *(f"reset_{i}" for i in range(9)))
     with torch.no_grad():
-        found = {"rhs": field(TIME, y)} | {n: getattr(field, n)(TIME, y) for n in names if hasattr(field, n)}
+        present = [name for name in names if hasattr(field, name)]
+        found = {n: getattr(field, n)(TIME, y, *(() if n == "events" else u)) for n in present}
         found |= {"initial": field.initial()[None]} if hasattr(field, "initial") else {}
-    found["jacobian"] = torch.func.vmap(torch.func.jacrev(lambda y: field(TIME, y)))(y).flatten(-2)
+    found["rhs"] = found.pop("forward")
+    found["jacobian"] = torch.func.vmap(torch.func.jacrev(lambda y, *u: field(TIME, y, *u)))(y, *u).flatten(-2)
     return {name: values.detach().numpy() for name, values in found.items()}
 
 
@@ -143,8 +178,9 @@ def by_c(system, points, folder):
     for name, size in sizes.items():
         if hasattr(law, f"law_{name}"):
             rows = np.full((len(points), size), np.nan)
-            for y, row in zip(points, rows):
-                arguments = [np.ascontiguousarray(a).ctypes.data_as(vector) for a in (y, parameters)]
+            for y, u, row in zip(points, signals(system, points), rows):
+                given = (u,) if system.inputs and name != "events" else ()
+                arguments = [np.ascontiguousarray(a).ctypes.data_as(vector) for a in (y, *given, parameters)]
                 getattr(law, f"law_{name}")(ctypes.c_double(TIME), *arguments, row.ctypes.data_as(vector))
             found[name] = rows
     if hasattr(law, "law_initial"):
@@ -156,11 +192,16 @@ def by_c(system, points, folder):
 OCTAVE = """
 model = law();
 points = {points};
+signals = {signals};
 for name = {{'rhs', 'jacobian', 'observe', 'diffusion', 'conditions', 'reset_0'}}
   if isfield(model, name{{1}})
     f = model.(name{{1}});
     for k = 1:rows(points)
-      printf('%s', name{{1}}); printf(' %.17g', f({time}, points(k, :)', model.defaults).'); printf('\\n');
+      given = {{points(k, :)'}};
+      if isfield(model, 'inputs') && ! strcmp(name{{1}}, 'conditions')
+        given{{end + 1}} = signals(k, :)';
+      end
+      printf('%s', name{{1}}); printf(' %.17g', f({time}, given{{:}}, model.defaults).'); printf('\\n');
     end
   end
 end
@@ -175,8 +216,8 @@ def by_octave(system, points, folder):
     if shutil.which("octave-cli") is None:
         pytest.skip("octave is not installed")
     sciml.export.matlab(system, folder / "law.m")
-    matrix = "[" + "; ".join(" ".join(map(repr, row)) for row in points.tolist()) + "]"
-    (folder / "run.m").write_text(OCTAVE.format(points=matrix, time=TIME))
+    matrices = [_matrix(points), _matrix(signals(system, points))]
+    (folder / "run.m").write_text(OCTAVE.format(points=matrices[0], signals=matrices[1], time=TIME))
     command = ["octave-cli", "--norc", "--quiet", "run.m"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     found: dict[str, list] = {}
@@ -184,6 +225,10 @@ def by_octave(system, points, folder):
         name, *numbers = line.split()
         found.setdefault({"conditions": "events"}.get(name, name), []).append(list(map(float, numbers)))
     return {name: np.array(rows) for name, rows in found.items()}
+
+
+def _matrix(rows):
+    return "[" + "; ".join(" ".join(map(repr, row)) for row in rows.tolist()) + "]"
 
 
 def by_onnx(system, points, folder, precision="float64"):
@@ -199,7 +244,8 @@ def by_onnx(system, points, folder, precision="float64"):
         if "NOT_IMPLEMENTED" not in str(error):
             raise
         pytest.skip(f"ONNX Runtime has no kernel for it in {precision}: {str(error)[-80:]}")
-    values = session.run(None, {"time": np.array(TIME, precision), "state": points.astype(precision)})
+    given = {"inputs": signals(system, points).astype(precision)} if system.inputs else {}
+    values = session.run(None, {"time": np.array(TIME, precision), "state": points.astype(precision), **given})
     names = {"rates": "rhs", "observed": "observe", "conditions": "events"}
     return {names.get(o.name, o.name): v for o, v in zip(session.get_outputs(), values)}
 
@@ -212,6 +258,7 @@ def by_libsbml(system, points, folder):
     again = sciml.import_sbml(path)
     assert list(map(str, again.states)) == list(map(str, system.states))
     assert list(map(str, again.observed)) == list(map(str, system.observed))
+    assert set(again.inputs) == set(system.inputs)
     return reference(again, points)
 
 

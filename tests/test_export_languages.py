@@ -4,16 +4,27 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import sympy as sp
-from languages import RUNNERS, difference, eventful, hybrids, reference
+from languages import RUNNERS, difference, driven, eventful, hybrids, reference
+from scipy.integrate import solve_ivp
 
 import sciml
 from sciml import ModelError, System
 
 MODELS = {n: getattr(sciml.models, n)() for n in sciml.models.__all__ if callable(getattr(sciml.models, n))}
 MODELS = {name: model for name, model in MODELS.items() if isinstance(model, System) and not model.discrete}
-CASES = MODELS | hybrids() | {"eventful": eventful()}
+
+
+def driven_law():
+    """With inputs, in a form that SBML holds."""
+    system = driven()
+    closed = system.substitute({system.functions[0]: lambda x, heat: sp.sin(x * heat)})
+    return replace(closed, noise={}, events=())
+
+
+CASES = MODELS | hybrids() | {"eventful": eventful(), "driven": driven(), "driven law": driven_law()}
 
 
 def points(system, count=4):
@@ -27,8 +38,8 @@ def expected(name):
 
 # jax compiles for seconds what is the same printer as NumPy's; SBML holds no networks and no noise.
 LEFT_OUT = {
-    "jax": set(CASES) - {"kepler", "shared", "gelu", "eventful"},
-    "libsbml": {*hybrids(), "eventful"},
+    "jax": set(CASES) - {"kepler", "shared", "gelu", "eventful", "driven"},
+    "libsbml": {*hybrids(), "eventful", "driven"},
 }
 PAIRS = [(name, language) for name in CASES for language in RUNNERS if name not in LEFT_OUT.get(language, ())]
 # What is not carried: these have no Jacobian, and of SBML the events are taken off before.
@@ -85,6 +96,7 @@ def test_every_target_holds_what_the_registry_says(tmp_path):
         "derivatives of networks": CASES["potential"],
         "events": MODELS["bouncing_ball"],
         "noise": replace(eventful(), events=()),
+        "inputs": pushed(),
     }
     for target in targets.values():
         for feature, system in cases.items():
@@ -98,32 +110,45 @@ def test_every_target_holds_what_the_registry_says(tmp_path):
                 assert not path.exists()
 
 
-CARRY_INPUTS = {"latex", "markdown", "json"}
+def pushed():
+    """A closed form with an input."""
+    x, k, drive = sp.symbols("x k drive", real=True)
+    return System({x: -k * x + drive**2}, parameters={k: 0.5}, inputs={drive: "cubic"}, initial={x: 1.0})
 
 
-def driven():
-    """A System with an input, and the same with a known function of time in its place."""
-    x, k, drive, t = sp.symbols("x k drive t", real=True)
-    system = System({x: -k * x + drive}, parameters={k: 0.5}, inputs={drive: "linear"}, initial={x: 1.0})
-    return system, system.substitute({drive: sp.sin(t)})
+# How an input is declared, in languages that are not run.
+DECLARED = {
+    "latex": r"\dot{x} &= \mathrm{drive}(t)^{2} - 0.5\, x",
+    "markdown": "| `drive` | a cubic spline through the samples |",
+    "julia": "drive(t), [input = true]",
+    "modelica": 'input Real drive "drive";',
+    "sbml": '<parameter id="drive" constant="false">',
+}
 
 
-@pytest.mark.parametrize("name", sorted(CARRY_INPUTS))
-def test_inputs_are_carried_by_their_names(name):
-    written = sciml.export.targets()[name].export(driven()[0])
-    assert "drive" in written
-    assert "u[0]" not in written
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_an_input_is_declared_in_the_words_of_the_language(name):
+    if name == "sbml":
+        pytest.importorskip("libsbml", reason="python-libsbml is not installed")
+    assert DECLARED[name] in sciml.export.targets()[name].export(pushed())
 
 
-@pytest.mark.parametrize("name", sorted(set(sciml.export.targets()) - CARRY_INPUTS))
-def test_inputs_are_refused_by_name_and_the_way_out_works(name, tmp_path):
-    system, known = driven()
-    with pytest.raises(ModelError, match="the System has inputs, `drive`"):
-        sciml.export.targets()[name].export(system, tmp_path / "law.txt")
-    assert list(tmp_path.iterdir()) == []
-    assert sciml.export.targets()[name].export(known)
+def test_exported_python_with_an_input_runs_in_scipy_to_what_we_simulate():
+    module = {}
+    exec(compile(sciml.export.python(pushed()), "exported", "exec"), module)
+    times, start = np.linspace(0, 2, 21), module["INITIAL"]
+    assert module["INPUTS"] == ("drive",)
+    found = solve_ivp(
+        lambda t, y: module["rhs"](t, y, [np.sin(3 * t)]), (0, 2), start, t_eval=times, rtol=1e-9, atol=1e-9
+    )
+    samples = pd.DataFrame({"drive": np.sin(3 * np.linspace(0, 2, 401))}, index=np.linspace(0, 2, 401))
+    ours = sciml.simulate(pushed(), times, inputs=samples, rtol=1e-9, atol=1e-9).values
+    assert np.abs(found.y.T - ours).max() < 1e-6
 
 
-def test_inputs_come_back_from_json():
-    system = driven()[0]
-    assert sciml.import_json(text=sciml.export.json(system)) == system
+def test_an_input_of_sbml_comes_back_as_an_input(tmp_path):
+    pytest.importorskip("libsbml", reason="python-libsbml is not installed")
+    sciml.export.sbml(pushed(), tmp_path / "law.xml")
+    again = sciml.import_sbml(tmp_path / "law.xml")
+    # SBML does not say what happens between samples, so that the default is taken.
+    assert again == replace(pushed(), inputs=dict.fromkeys(pushed().inputs, "linear"))

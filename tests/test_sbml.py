@@ -448,6 +448,17 @@ def lost_value(model):
     model.model.getParameter("k").unsetValue()
 
 
+def given_from_outside(model):
+    """A parameter that neither a value nor a rule explains, in a rate and in a start."""
+    model.parameter("drive", constant=False)
+    law("k * A * drive")(model)
+
+
+def start_from_outside(model):
+    given_from_outside(model)
+    model.start("A", "2 * drive")
+
+
 def nothing(model):
     model.model.removeReaction(0)
 
@@ -475,6 +486,7 @@ REFUSED = {
     "circles of starts": (starting_circle, "starts in a circle"),
     "a compartment by assignment": (growing_compartment, "the compartment `cell` has an assignment rule and holds `A`"),
     "a missing value": (lost_value, "`k` has no finite value"),
+    "a start that nobody knows": (start_from_outside, "depends on `drive`, which has no value at the start"),
     "nothing that changes": (nothing, "nothing changes in this model"),
     "the name of time": (a_parameter_named_t, "the identifier `t` would be taken for time"),
     "no size": (lambda m: m.model.getCompartment(0).unsetSize(), "`cell` has no finite value"),
@@ -488,6 +500,16 @@ REFUSED = {
 
 def test_an_honest_model_is_read(tmp_path):
     assert rates(decay().read(tmp_path)) == {"A": -0.5}
+
+
+def test_what_is_given_from_outside_is_an_input(tmp_path):
+    model = decay()
+    given_from_outside(model)
+    system = model.read(tmp_path)
+    assert {str(u): how for u, how in system.inputs.items()} == {"drive": "linear"}
+    assert "drive" not in map(str, system.parameters)
+    decayed = sciml.simulate(system, np.array([0.0, 1.0]), inputs={"drive": 2.0}, rtol=1e-10, atol=1e-13)
+    assert decayed["A"][-1] / decayed["A"][0] == pytest.approx(np.exp(-0.5 * 2.0))
 
 
 @pytest.mark.parametrize(("change", "text"), REFUSED.values(), ids=REFUSED)

@@ -51,7 +51,7 @@ class _Printer(Code):
         "loggamma": "lgamma",
     }
     maximum, minimum, nan = "fmax", "fmin", "NAN"
-    reserved = frozenset({*KEYWORDS, "state", "parameters", "result", "event", "pow", "fmod", "NAN"})
+    reserved = frozenset({*KEYWORDS, "state", "inputs", "parameters", "result", "event", "pow", "fmod", "NAN"})
 
     def __init__(self, routines: Routines, name: str):
         super().__init__(routines)
@@ -115,20 +115,18 @@ class _Printer(Code):
         return [f"static void {evaluation.name}(const double *x, double *result)", "{", *indented(body), "}"]
 
     def routine(self, routine: Routine) -> list[str]:
-        """One function of time, states and parameters."""
-        time = self.time
-        unpack = [f"const double {self.states[i]} = state[{i}];" for i in self.used(routine, "y")]
-        unpack += [f"const double {self.parameters[i]} = parameters[{i}];" for i in self.used(routine, "p")]
+        """One function of time, states, inputs and parameters."""
+        vectors = self.vectors(routine)
+        unpack = [f"const double {names[i]} = {vector}[{i}];" for vector, names, needed in vectors for i in needed]
         body = [*unpack, *self.statements(routine)]
         body += [f"result[{i}] = {value};" for i, value in enumerate(self.results(routine))]
-        unused = [] if routine.name == "initial" else [f"(void){time};", "(void)state;"]
-        lines = [*body, *unused, "(void)parameters;"]
-        return [self.prototype(routine).removesuffix(";"), "{", *indented(lines), "}"]
+        unused = [f"(void){self.time if argument == 'time' else argument};" for argument in routine.arguments]
+        return [self.prototype(routine).removesuffix(";"), "{", *indented([*body, *unused]), "}"]
 
     def prototype(self, routine: Routine) -> str:
         """The declaration of a function."""
-        known = "" if routine.name == "initial" else f"double {self.time}, const double *state, "
-        return f"void {self.name}_{routine.name}({known}const double *parameters, double *result);"
+        known = [f"double {self.time}" if a == "time" else f"const double *{a}" for a in routine.arguments]
+        return f"void {self.name}_{routine.name}({', '.join(known)}, double *result);"
 
     @property
     def all_routines(self) -> list[Routine]:
@@ -141,7 +139,8 @@ class _Printer(Code):
         def strings(symbols) -> str:
             return "{" + ", ".join(f'"{_escaped(str(s))}"' for s in symbols) + "}"
 
-        groups = {"states": system.states, "parameters": system.parameters, "observed": system.observed}
+        groups = {"states": system.states, "parameters": system.parameters}
+        groups |= {"inputs": system.inputs, "observed": system.observed}
         tables = [
             (f"const char *const {name}_{kind}[{len(symbols)}]", strings(symbols))
             for kind, symbols in groups.items()
@@ -204,10 +203,12 @@ def _escaped(text: str) -> str:
 def c(system: System, path: str | Path | None = None, *, name: str | None = None) -> str:
     """A System as C99 that needs the C library only (`-lm`), with its Jacobian.
 
-    Functions take `(t, state, parameters, result)` and fill `result`: `law_rhs`, `law_jacobian` (by rows), and where the
-    System has them `law_initial(parameters, result)`, `law_observe`, `law_diffusion`, `law_events`, `law_reset_0`, ... The
-    tables `law_states`, `law_parameters`, `law_observed`, `law_defaults`, `law_directions` and `law_terminal` hold names,
-    values, and what events do. Nothing is allocated, and nothing is shared between calls.
+    Functions take `(t, state, parameters, result)` and fill `result`: `law_rhs`, `law_jacobian` (by rows), and where
+    the System has them `law_initial(parameters, result)`, `law_observe`, `law_diffusion`, `law_events`, `law_reset_0`,
+    ... With inputs they are `(t, state, inputs, parameters, result)`, `inputs` the values at time t, but for
+    `law_events`. The tables `law_states`, `law_parameters`, `law_inputs`, `law_observed`, `law_defaults`,
+    `law_directions` and `law_terminal` hold names, values, and what events do. Nothing is allocated, and nothing is
+    shared between calls.
 
     Args:
         system: Learned functions are written out with their weights.

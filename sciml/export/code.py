@@ -32,14 +32,16 @@ class Code(FormulaPrinter):
         evaluations = {evaluation.name for evaluation in routines.evaluations.values()}
         time = [] if self.clock else [system.time]
         self.names: Names = names(
-            [*time, *system.states, *system.parameters, *system.observed], own | functions | evaluations
+            [*time, *system.states, *system.parameters, *system.inputs, *system.observed], own | functions | evaluations
         )
         states = {slot("y", i): self.names[x] for i, x in enumerate(system.states)}
         parameters = {slot("p", i): self.names[x] for i, x in enumerate(system.parameters)}
+        inputs = {slot("u", i): self.names[x] for i, x in enumerate(system.inputs)}
         self.routines = routines
-        super().__init__({TIME: self.time, **states, **parameters})
+        super().__init__({TIME: self.time, **states, **parameters, **inputs})
         self.originals = {slot("y", i): x for i, x in enumerate(system.states)} | {TIME: system.time}
         self.originals |= {slot("p", i): x for i, x in enumerate(system.parameters)}
+        self.originals |= {slot("u", i): x for i, x in enumerate(system.inputs)}
         self.temporary = self.names.free("c", "temporary", "temporary_value")
         self.output = self.names.free("n", "output", "output_value")
 
@@ -56,6 +58,17 @@ class Code(FormulaPrinter):
     def parameters(self) -> list[str]:
         """Names of the parameters in the language."""
         return [self.names[x] for x in self.routines.system.parameters]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs in the language."""
+        return [self.names[x] for x in self.routines.system.inputs]
+
+    def vectors(self, routine: Routine) -> list[tuple[str, list[str], list[int]]]:
+        """The vectors that a routine reads from: argument, names of its entries, and which of them it needs."""
+        kinds = [("state", "y", self.states), ("inputs", "u", self.inputs), ("parameters", "p", self.parameters)]
+        found = [(vector, entries, self.used(routine, kind)) for vector, kind, entries in kinds]
+        return [(vector, entries, needed) for vector, entries, needed in found if needed]
 
     def assign(self, target: str, value: str) -> str:
         """The statement that sets a new local variable."""
@@ -86,13 +99,13 @@ class Code(FormulaPrinter):
         return [self.text(expression) for expression in routine.program.results]
 
     def used(self, routine: Routine, kind: str) -> list[int]:
-        """Which states ("y") or parameters ("p") a routine reads."""
+        """Which states ("y"), parameters ("p") or inputs ("u") a routine reads."""
         program = routine.program
         read: set[sp.Basic] = set().union(*(result.free_symbols for result in program.results))
         for step in program.steps:
             for expression in [step.expression] if isinstance(step, Assign) else step.inputs:
                 read |= expression.free_symbols
-        count = program.states if kind == "y" else program.parameters
+        count = {"y": program.states, "p": program.parameters, "u": program.inputs}[kind]
         return [i for i in range(count) if slot(kind, i) in read]
 
     def _print_Symbol(self, expr):

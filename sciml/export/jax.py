@@ -25,9 +25,9 @@ class _Printer(ArrayPrinter):
 def jax(system: System, path: str | Path | None = None) -> str:
     """A System as a Python module of pure functions for jax, `rhs(t, state, parameters)` first of all.
 
-    The functions go through `jax.jit`, `jax.grad` and `jax.vmap`, and fit diffrax as
-    `ODETerm(lambda t, y, p: rhs(t, y, p))`. The module turns float64 on for all of jax when it is imported. Derivatives
-    of learned functions are written out, so that no nested differentiation is needed.
+    The functions go through `jax.jit`, `jax.grad` and `jax.vmap`, and fit diffrax as `ODETerm(lambda t, y, p: rhs(t, y,
+    p))`; with inputs it is `rhs(t, state, inputs, parameters)`. The module turns float64 on for all of jax when it is
+    imported. Derivatives of learned functions are written out, so that no nested differentiation is needed.
 
     Args:
         system: Learned functions are written out with their weights.

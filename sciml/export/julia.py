@@ -101,6 +101,7 @@ class _Printer(Code):
             for x in system.states
         ]
         declared += [f"{self.names[x]}(t)" for x in system.observed]
+        declared += [f"{self.names[x]}(t), [input = true]" for x in system.inputs]
         body = _block("@parameters", [_parameter(self.names[x], p) for x, p in system.parameters.items()])
         body += _block("@variables", declared)
         body += self.statements(model.routines.functions[0])
@@ -142,7 +143,8 @@ def julia(system: System, path: str | Path | None = None) -> str:
     """A System as Julia source for ModelingToolkit 10: `mtkcompile(law())` is ready for `ODEProblem`.
 
     Parameters keep values and bounds, states their initial values (expressions of parameters stay expressions), and
-    observables become equations, which `mtkcompile` eliminates. Learned functions are Julia functions, which
+    observables become equations, which `mtkcompile` eliminates. Inputs are variables with `[input = true]`: connect them, or
+    name them, `mtkcompile(model; inputs = [model.drive])`. Learned functions are Julia functions, which
     ModelingToolkit traces.
 
     Args:

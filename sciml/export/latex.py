@@ -12,7 +12,7 @@ from sciml.symbolic.system import System
 
 
 def latex(system: System, path: str | Path | None = None, *, digits: int | None = 3) -> str:
-    r"""The equations of a System as a LaTeX `aligned` environment.
+    r"""The equations of a System as a LaTeX `aligned` environment; inputs are functions of time.
 
     Args:
         system: What to print; functions to be learned stay functions.
@@ -28,7 +28,8 @@ def latex(system: System, path: str | Path | None = None, *, digits: int | None 
         \dot{x} &= - 0.512\, x
         \end{aligned}
     """
-    names = {x: upright(x) for x in (*system.states, *system.parameters, *system.inputs, *system.observed, system.time)}
+    names = {x: upright(x) for x in (*system.states, *system.parameters, *system.observed, system.time)}
+    names |= {u: f"{upright(u)}({names[system.time]})" for u in system.inputs}
 
     def text(expression: sp.Expr) -> str:
         return sp.latex(with_values(system, expression, digits), symbol_names=names, mul_symbol=r"\, ")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sciml.export.latex import latex
-from sciml.export.protocol import finish
+from sciml.export.protocol import BETWEEN, finish
 from sciml.symbolic import wiener
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.system import System
 
 
 def markdown(system: System, path: str | Path | None = None, *, digits: int | None = None) -> str:
-    """A System as Markdown: its equations as LaTeX between `$$`, then tables of parameters, initial values and networks.
+    """A System as Markdown: its equations as LaTeX between `$$`, then tables of parameters, inputs, starts and networks.
 
     Args:
         system: What to print; functions to be learned stay functions, and the sizes of their networks are stated.
@@ -32,6 +32,7 @@ def markdown(system: System, path: str | Path | None = None, *, digits: int | No
     lines = ["$$", latex(system, digits=digits), "$$"]
     rows = [(f"`{x}`", repr(p.value), _bounds(p), "yes" if p.fixed else "") for x, p in system.parameters.items()]
     lines += _table(("parameter", "value", "bounds", "known"), rows)
+    lines += _table(("input", "from sample to sample"), [(f"`{u}`", BETWEEN[how]) for u, how in system.inputs.items()])
     starts = [(f"`{x}`", _start(value)) for x, value in system.initial.items()]
     lines += _table(("state", "initial value"), starts)
     noise = [(f"`{x}`", f"`{process}`", f"`{value}`") for x, process, value in wiener.terms(system.noise)]

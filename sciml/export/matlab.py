@@ -38,7 +38,7 @@ class _Printer(Code):
     functions: ClassVar = {**COMMON, **INVERSE_HYPERBOLIC, "erf": "erf", "erfc": "erfc", "loggamma": "gammaln"}
     nan, conjunction = "NaN", ("&&", "||", "~")
     relations: ClassVar = {"!=": "~="}
-    reserved = frozenset({*KEYWORDS, "state", "parameters", "result", "model", "choose", "NaN", "zeros"})
+    reserved = frozenset({*KEYWORDS, "state", "inputs", "parameters", "result", "model", "choose", "NaN", "zeros"})
 
     def conditional(self, condition, value, otherwise):
         return f"choose({condition}, {value}, {otherwise})"
@@ -84,11 +84,11 @@ class _Printer(Code):
         ]
 
     def routine(self, routine: Routine) -> list[str]:
-        """One function of time, states and parameters."""
-        known = "parameters" if routine.name == "initial" else f"{self.time}, state, parameters"
+        """One function of time, states, inputs and parameters."""
+        known = ", ".join(self.time if argument == "time" else argument for argument in routine.arguments)
         lines = [f"% {routine.words[0].upper()}{routine.words[1:]}."]
-        lines += [f"{self.states[i]} = state({i + 1});" for i in self.used(routine, "y")]
-        lines += [f"{self.parameters[i]} = parameters({i + 1});" for i in self.used(routine, "p")]
+        vectors = self.vectors(routine)
+        lines += [f"{names[i]} = {vector}({i + 1});" for vector, names, needed in vectors for i in needed]
         lines += self.statements(routine)
         results, columns = self.results(routine), routine.shape[-1]
         rows = [", ".join(results[i : i + columns]) for i in range(0, len(results), columns)]
@@ -106,7 +106,8 @@ class _Printer(Code):
         system = self.routines.system
         known = [*self.routines.functions, *([self.routines.initial] if self.routines.initial else [])]
         comment = [f"% {line}".rstrip() for line in header(system, self.names.changed)]
-        groups = {"states": system.states, "parameters": system.parameters, "observed": system.observed}
+        groups = {"states": system.states, "parameters": system.parameters}
+        groups |= ({"inputs": system.inputs} if system.inputs else {}) | {"observed": system.observed}
         body = [f"model.{kind} = {{{_strings(symbols)}}};" for kind, symbols in groups.items()]
         body += [f"model.defaults = [{numbers(p.value for p in system.parameters.values())}];"]
         if system.events:
@@ -129,10 +130,12 @@ def _strings(symbols) -> str:
 def matlab(system: System, path: str | Path | None = None, *, name: str | None = None) -> str:
     """A System as a MATLAB function file, which Octave runs, too.
 
-    `model = law()` gives a struct: `model.rhs(t, state, parameters)` and `model.jacobian`, and where the System has them
-    `model.initial(parameters)`, `observe`, `diffusion`, `conditions` (of events) and `reset_0`, ...; `model.defaults` are the
-    parameters, so that `ode45(@(t, y) model.rhs(t, y, model.defaults), ...)` runs. Where other languages give a number that
-    is none, MATLAB goes on with complex numbers: the square root of a negative state is one.
+    `model = law()` gives a struct: `model.rhs(t, state, parameters)` and `model.jacobian`, and where the System has
+    them `model.initial(parameters)`, `observe`, `diffusion`, `conditions` (of events) and `reset_0`, ...;
+    `model.defaults` are the parameters, so that `ode45(@(t, y) model.rhs(t, y, model.defaults), ...)` runs. With inputs
+    it is `model.rhs(t, state, inputs, parameters)`, `inputs` the values at time t in the order of `model.inputs`; only
+    `conditions` takes none. Where other languages give a number that is none, MATLAB goes on with complex numbers: the
+    square root of a negative state is one.
 
     Args:
         system: Learned functions are written out with their weights.

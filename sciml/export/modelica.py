@@ -127,6 +127,7 @@ class _Printer(Code):
         body: list[str] = []
         for evaluation in model.routines.evaluations.values():
             body += self.evaluation(evaluation)
+        body += [f"input Real {self.names[x]} {_words(str(x))};" for x in system.inputs]
         body += [_parameter(self.names[x], p, str(x)) for x, p in system.parameters.items()]
         for x in system.states:
             start = f"(start = {self.text(model.initial[x])}, fixed = true)" if x in model.initial else ""
@@ -167,9 +168,9 @@ def _parameter(name: str, parameter: Parameter, words: str) -> str:
 def modelica(system: System, path: str | Path | None = None, *, name: str | None = None) -> str:
     """A System as a Modelica model.
 
-    Parameters keep values and bounds, states their initial values; observables are variables. An event with a reset is a
-    `when` with `reinit`, one that ends the simulation calls `terminate`, and one that only records is left to the tool,
-    which has nothing to record it with. Learned functions are Modelica functions.
+    Parameters keep values and bounds, states their initial values; inputs are `input Real`, observables variables. An
+    event with a reset is a `when` with `reinit`, one that ends the simulation calls `terminate`, and one that only
+    records is left to the tool, which has nothing to record it with. Learned functions are Modelica functions.
 
     Args:
         system: Learned functions are written out with their weights.

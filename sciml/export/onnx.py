@@ -43,9 +43,11 @@ class _Graph:
         system = parts.system
         self.values |= {slot("y", i): self.entry("state", i, 1) for i in range(len(system.states))}
         self.values |= {slot("p", i): self.entry("parameters", i, 0) for i in range(len(system.parameters))}
+        self.values |= {slot("u", i): self.entry("inputs", i, 1) for i in range(len(system.inputs))}
         self.shape = self.add("Shape", self.values[slot("y", 0)])
         self.originals = {slot("y", i): x for i, x in enumerate(system.states)}
         self.originals |= {slot("p", i): x for i, x in enumerate(system.parameters)} | {TIME: system.time}
+        self.originals |= {slot("u", i): x for i, x in enumerate(system.inputs)}
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """The name of a new value; the same computation is not added twice."""
@@ -153,9 +155,10 @@ class _Graph:
 def onnx(system: System, path: str | Path | None = None, *, precision: str = "float64") -> bytes:
     """A System as an ONNX model of opset 17: the right-hand side, its networks, observables and conditions of events.
 
-    Inputs are `time` (a number), `state` (batch, states) and `parameters` (parameters; optional, the System's values by
-    default). Outputs are `rates` (batch, states), and where the System has them `observed`, `diffusion`, `conditions` of
-    events and `reset_0`, ..., the states after an event. Names stand in the model's metadata.
+    Inputs are `time` (a number), `state` (batch, states), where the System has inputs their values at that time,
+    `inputs` (batch, inputs), and `parameters` (parameters; optional, the System's values by default). Outputs are
+    `rates` (batch, states), and where the System has them `observed`, `diffusion`, `conditions` of events and
+    `reset_0`, ..., the states after an event. Names stand in the model's metadata.
 
     Args:
         system: Learned functions are written out with their weights.
@@ -190,6 +193,8 @@ def onnx(system: System, path: str | Path | None = None, *, precision: str = "fl
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     inputs = [helper.make_tensor_value_info("time", kind, []),
               helper.make_tensor_value_info("state", kind, ["batch", len(system.states)])]  # fmt: skip
+    if system.inputs:
+        inputs.append(helper.make_tensor_value_info("inputs", kind, ["batch", len(system.inputs)]))
     starts = []
     if system.parameters:
         values = np.array([p.value for p in system.parameters.values()], dtype)
@@ -204,6 +209,7 @@ def onnx(system: System, path: str | Path | None = None, *, precision: str = "fl
     model = helper.make_model(described, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sciml")
     model.ir_version = 8
     names = {"states": system.states, "parameters": tuple(system.parameters), "observed": tuple(system.observed)}
+    names |= {"inputs": tuple(system.inputs)} if system.inputs else {}
     helper.set_model_props(model, {kind: "\n".join(map(str, symbols)) for kind, symbols in names.items()})
     library.checker.check_model(model, full_check=True)
     data = model.SerializeToString()

@@ -10,7 +10,13 @@ from sciml.errors import ModelError, quoted
 from sciml.storage import write_together
 from sciml.symbolic.system import System
 
-FEATURES = ("observables", "networks", "derivatives of networks", "events", "noise", "jacobian", "priors")
+FEATURES = ("observables", "networks", "derivatives of networks", "events", "noise", "inputs", "jacobian", "priors")
+
+BETWEEN = {
+    "constant": "constant until the next sample",
+    "linear": "linear between samples",
+    "cubic": "a cubic spline through the samples",
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,12 @@ def finish(text: str, path: str | Path | None) -> str:
 
 
 def header(system: System, changed: Mapping[str, str]) -> list[str]:
-    """Lines for the top of a file: the equations in the user's own names, and the names that had to change."""
+    """Lines for the top of a file: equations and inputs in the user's own names, and the names that had to change."""
     lines = ["Differential equations:", "", *(f"    {x}' = {rhs}" for x, rhs in system.equations.items())]
     lines += [f"    {x} = {value}" for x, value in system.observed.items()]
+    if system.inputs:
+        lines += ["", "Inputs over time, given from outside:", ""]
+        lines += [f"    {u}, {BETWEEN[how]}" for u, how in system.inputs.items()]
     if changed:
         lines += ["", "Names that had to change:", "", *(f"    {new} for {old!r}" for new, old in changed.items())]
     return lines

@@ -19,7 +19,9 @@ ARGUMENTS = (
     "math",
     "parameters",
     "state",
+    "inputs",
     "STATES",
+    "INPUTS",
     "PARAMETERS",
     "INITIAL",
     "OBSERVED",
@@ -101,20 +103,23 @@ class ArrayPrinter(Code):
         ]
 
     def routine(self, routine: Routine) -> list[str]:
-        """One function of time, states and parameters."""
+        """One function of time, states, inputs and parameters."""
         lines = [f'"""{routine.words[0].upper()}{routine.words[1:]}."""', *self.unpacked(routine)]
         lines += [*self.statements(routine), f"return {self.returned(routine)}"]
-        return [f"def {routine.name}({self.time}, state, {self.defaults}):", *indented(lines)]
+        return [f"def {routine.name}({self.called_with(routine)}):", *indented(lines)]
+
+    def called_with(self, routine: Routine) -> str:
+        """The arguments of a function."""
+        texts = {"time": self.time, "parameters": self.defaults}
+        return ", ".join(texts.get(argument, argument) for argument in routine.arguments)
 
     defaults: ClassVar[str] = "parameters=tuple(PARAMETERS.values())"
 
     def unpacked(self, routine: Routine) -> list[str]:
-        """The states and parameters as local variables."""
-        pairs = [("y", self.states, "state"), ("p", self.parameters, "parameters")]
+        """The states, inputs and parameters as local variables."""
         return [
             f"{', '.join(names)}{',' * (len(names) == 1)} = {self.module}.asarray({vector}, dtype=float)"
-            for kind, names, vector in pairs
-            if self.used(routine, kind)
+            for vector, names, _ in self.vectors(routine)
         ]
 
     def returned(self, routine: Routine) -> str:
@@ -131,6 +136,7 @@ class ArrayPrinter(Code):
         system = self.routines.system
         values = ", ".join(f"{str(x)!r}: {p.value!r}" for x, p in system.parameters.items())
         lines = [f"STATES = {tuple(map(str, system.states))!r}", f"PARAMETERS = {{{values}}}"]
+        lines += [f"INPUTS = {tuple(map(str, system.inputs))!r}"] if system.inputs else []
         lines += [f"OBSERVED = {tuple(map(str, system.observed))!r}"] if system.observed else []
         return lines
 
@@ -143,7 +149,7 @@ class ArrayPrinter(Code):
         functions = [self.evaluation(evaluation) for evaluation in self.routines.evaluations.values()]
         functions += [self.routine(routine) for routine in self.routines.functions]
         if self.routines.initial:
-            functions += [self.initial(self.routines.initial)]
+            functions += [self.routine(self.routines.initial)]
         for function in functions:
             lines += ["", "", *function]
         if self.routines.initial:
@@ -151,11 +157,6 @@ class ArrayPrinter(Code):
         lines += self.event_lines()
         docstring = '"""' + "\n".join(header(system, self.names.changed)).replace("\\", r"\\") + '\n"""'
         return [*docstring.splitlines(), "", *imports, "", *lines]
-
-    def initial(self, routine: Routine) -> list[str]:
-        """The function of the initial states."""
-        lines = ['"""Initial states."""', *self.unpacked(routine), *self.statements(routine)]
-        return [f"def initial({self.defaults}):", *indented(lines), f"    return {self.returned(routine)}"]
 
     def event_lines(self) -> list[str]:
         """What happens at events."""
@@ -190,13 +191,16 @@ class _Printer(ArrayPrinter):
 def python(system: System, path: str | Path | None = None, *, jacobian: bool = False) -> str:
     """A System as a Python module with `rhs(t, state, parameters)`, ready for `scipy.integrate.solve_ivp`.
 
+    With inputs it is `rhs(t, state, inputs, parameters)`, `inputs` their values at time t in the order of `INPUTS`, and
+    so for all functions but `EVENTS`: `solve_ivp(lambda t, y: rhs(t, y, [signal(t)]), ...)`.
+
     Args:
         system: Learned functions are written out with their weights.
         path: Where to write it, too.
         jacobian: Whether the module has `jacobian(t, state, parameters)`, too.
 
     Returns:
-        The source. It defines `STATES`, `PARAMETERS`, `rhs`, and where the System has them `initial`, `INITIAL`,
+        The source. It defines `STATES`, `PARAMETERS`, `rhs`, and where the System has them `initial`, `INITIAL`, `INPUTS`,
         `OBSERVED`, `observe`, `diffusion`, `EVENTS` (as `solve_ivp` takes them) and `RESETS` (states after an event).
         Names that Python does not allow are changed; the docstring of the source says how.
 

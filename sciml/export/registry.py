@@ -16,7 +16,7 @@ from sciml.export.python import python
 from sciml.export.sbml import sbml
 from sciml.export.torch import torch
 
-CODE = frozenset({"networks", "derivatives of networks", "observables", "events", "noise"})
+CODE = frozenset({"networks", "derivatives of networks", "observables", "events", "noise", "inputs"})
 
 TARGETS = (
     Target("python", "Python with NumPy", ".py", python, CODE | {"jacobian"}),
@@ -27,7 +27,7 @@ TARGETS = (
     Target("julia", "Julia, ModelingToolkit", ".jl", julia, CODE - {"noise"}),
     Target("modelica", "Modelica", ".mo", modelica, CODE - {"noise"}),
     Target("onnx", "ONNX, opset 17", ".onnx", onnx, CODE, needs="onnx"),
-    Target("sbml", "SBML Level 3", ".xml", sbml, frozenset({"observables", "events"}), needs="sbml"),
+    Target("sbml", "SBML Level 3", ".xml", sbml, frozenset({"observables", "events", "inputs"}), needs="sbml"),
     Target("latex", "LaTeX", ".tex", latex, CODE),
     Target("markdown", "Markdown", ".md", markdown, CODE),
     Target("json", "JSON of our own", ".json", json, CODE | {"priors"}),

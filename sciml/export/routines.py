@@ -26,12 +26,14 @@ class Routine:
         program: What it computes.
         words: What that is.
         shape: Of the result: a vector, or a matrix by rows.
+        arguments: What it is called with, of "time", "state", "inputs" and "parameters", in this order.
     """
 
     name: str
     program: Program
     words: str
     shape: tuple[int, ...]
+    arguments: tuple[str, ...] = ("time", "state", "parameters")
 
     @property
     def rows(self) -> tuple[tuple[sp.Expr, ...], ...]:
@@ -42,7 +44,7 @@ class Routine:
 
 @dataclass(frozen=True)
 class Routines:
-    """A System as functions `(t, state, parameters)`: what code targets print.
+    """A System as functions `(t, state, parameters)`, or `(t, state, inputs, parameters)`: what code targets print.
 
     Args:
         system: The System.
@@ -113,11 +115,16 @@ def routines(system: System, *, jacobian: bool) -> Routines:
         if event.reset is not None:
             values = [event.reset.get(x, x) for x in system.states]
             wanted.append((f"reset_{i}", values, f"the states after event {i}", (count,)))
-    functions = tuple(Routine(name, lower(system, values), words, shape) for name, values, words, shape in wanted)
+    plain, driven = ("time", "state", "parameters"), ("time", "state", "inputs", "parameters")
+    functions = tuple(
+        # Conditions of events depend on no input, so solvers can call them with times and states alone.
+        Routine(name, lower(system, values), words, shape, driven if system.inputs and name != "events" else plain)
+        for name, values, words, shape in wanted
+    )
     initial = None
     if set(system.initial) == set(system.states):
         program = initial_program(system, [system.initial[x] for x in system.states])
-        initial = Routine("initial", program, "initial states", (count,))
+        initial = Routine("initial", program, "initial states", (count,), ("parameters",))
     return Routines(system, known, functions, initial)
 
 
@@ -171,11 +178,6 @@ def statements(system: System, language: str) -> Statements:
 
 
 def _refuse_maps(system: System) -> None:
-    if system.inputs:
-        raise ModelError(
-            f"the System has inputs, {quoted(system.inputs)}, which exported code does not take yet. Give them as "
-            "expressions of time first: `system.substitute({u: ...})`."
-        )
     if system.discrete:
         raise ModelError("the System is a map (`discrete=True`); exported code holds differential equations.")
 

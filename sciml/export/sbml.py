@@ -8,14 +8,15 @@ from typing import Any
 
 import sympy as sp
 
-from sciml.errors import ModelError, quoted
+from sciml.errors import ModelError
 from sciml.export.names import Names, names, words
-from sciml.export.protocol import finish, refuse
+from sciml.export.protocol import BETWEEN, finish, refuse
 from sciml.lowering.program import rewritten
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.system import System
 
 RESERVED = words("time avogadro delay rateOf")
+XHTML = 'xmlns="http://www.w3.org/1999/xhtml"'
 
 # SymPy's class -> libsbml's name of the node.
 FUNCTIONS = {
@@ -97,9 +98,10 @@ def sbml(system: System, path: str | Path | None = None) -> str:
     """A System as SBML Level 3 Version 1: parameters with rate rules, which every simulator of SBML reads.
 
     States are parameters that vary, their equations rate rules; observables are assignment rules, initial values that
-    depend on parameters initial assignments, and events with resets are events. libsbml checks the document. Numbers have 15
-    digits, as libsbml writes them. `sciml.import_sbml` reads it back (but no events). Names that SBML does not allow as
-    identifiers are changed, and the user's own kept as `name`.
+    depend on parameters initial assignments, and events with resets are events. An input is a parameter that varies,
+    without value and rule, which in SBML is given from outside: a simulator needs its values. libsbml checks the
+    document. Numbers have 15 digits, as libsbml writes them. `sciml.import_sbml` reads it back (but no events). Names
+    that SBML does not allow as identifiers are changed, and the user's own kept as `name`.
 
     Args:
         system: Without functions to be learned.
@@ -117,15 +119,10 @@ def sbml(system: System, path: str | Path | None = None) -> str:
         True
     """
     refuse(system, "SBML", "networks", "noise", "terminal events")
-    if system.inputs:
-        raise ModelError(
-            f"the System has inputs, {quoted(system.inputs)}, which exported SBML does not take. Give them as expressions of "
-            "time first: `system.substitute({u: ...})`."
-        )
     if system.discrete:
         raise ModelError("the System is a map (`discrete=True`); exported SBML holds differential equations.")
     libsbml = libsbml_module()
-    symbols = [*system.states, *system.parameters, *system.observed]
+    symbols = [*system.states, *system.parameters, *system.inputs, *system.observed]
     formula = _Formula(libsbml, names(symbols, RESERVED), system.time)
     document = libsbml.SBMLDocument(3, 1)
     model = document.createModel()
@@ -138,6 +135,9 @@ def sbml(system: System, path: str | Path | None = None) -> str:
             parameter.setName(str(symbol))
         if symbol in system.parameters:
             parameter.setValue(system.parameters[symbol].value)
+        elif symbol in system.inputs:
+            # Neither value nor rule: what SBML calls obtained from outside.
+            parameter.setNotes(f"<p {XHTML}>Input over time, {BETWEEN[system.inputs[symbol]]}.</p>")
         elif symbol in system.initial:
             _start(model, parameter, system.initial[symbol], formula)
     for rules, create in ((system.equations, model.createRateRule), (system.observed, model.createAssignmentRule)):

@@ -95,14 +95,14 @@ class _Printer(ArrayPrinter):
         lines += ["like = state", f"{time} = torch.as_tensor({time}, dtype=state.dtype, device=state.device)"]
         lines += [*self.unpacked(routine), *self.statements(routine)]
         lines += [f"return stacked([{', '.join(self.results(routine))}], like)"]
-        return [f"def {name}(self, {time}, state):", *indented(lines)]
+        arguments = ["self", *(time if a == "time" else a for a in routine.arguments if a != "parameters")]
+        return [f"def {name}({', '.join(arguments)}):", *indented(lines)]
 
     def unpacked(self, routine):
-        pairs = [("y", self.states, "state"), ("p", self.parameters, "self.values")]
+        texts = {"parameters": "self.values", "inputs": "torch.as_tensor(inputs, dtype=like.dtype, device=like.device)"}
         return [
-            f"{', '.join(names)}{',' * (len(names) == 1)} = {vector}.unbind(-1)"
-            for kind, names, vector in pairs
-            if self.used(routine, kind)
+            f"{', '.join(names)}{',' * (len(names) == 1)} = {texts.get(vector, vector)}.unbind(-1)"
+            for vector, names, _ in self.vectors(routine)
         ]
 
     def initial(self, routine):
@@ -133,7 +133,8 @@ def torch(system: System, path: str | Path | None = None) -> str:
     """A System as source of a stand-alone torch module: `Field()(t, state)`.
 
     States have shape (..., states), time is a number or a tensor of shape (...). `field.values` holds the parameters and
-    `field.W0_0`, `field.B0_0`, ... the networks' weights, all of them trainable and in float64.
+    `field.W0_0`, `field.B0_0`, ... the networks' weights, all of them trainable and in float64. With inputs it is
+    `Field()(t, state, inputs)`, their values at time t of shape (..., inputs), and so for all methods but `events`.
 
     Args:
         system: Learned functions are written out with their weights.

@@ -20,11 +20,12 @@ DEPTH, LARGEST = 300, 50_000_000
 def import_sbml(path: str | Path) -> System:
     """The differential equations of an SBML file (Levels 2 and 3).
 
-    Species become states in the quantity that formulas mean by them: amounts where `hasOnlySubstanceUnits`, concentrations
-    elsewhere. Reactions with kinetic laws, rate rules, assignment rules (which become observables), initial assignments,
-    function definitions, compartments (also growing ones) and conversion factors are read. Constants become known
-    parameters; free those that are to be fitted by `system.with_parameters({k: Parameter(0.1, bounds=(0, 1))})`. Units are
-    left alone. Formulas are built from a whitelist of nodes; nothing in the file is run.
+    Species become states in the quantity that formulas mean by them: amounts where `hasOnlySubstanceUnits`,
+    concentrations elsewhere. Reactions with kinetic laws, rate rules, assignment rules (which become observables),
+    initial assignments, function definitions, compartments (also growing ones) and conversion factors are read.
+    Constants become known parameters; free those that are to be fitted by `system.with_parameters({k: Parameter(0.1,
+    bounds=(0, 1))})`. A parameter that varies and has neither value nor rule becomes an input, linear between samples.
+    Units are left alone. Formulas are built from a whitelist of nodes; nothing in the file is run.
 
     Args:
         path: The file.
@@ -181,8 +182,16 @@ class _Model:
             # The amount stays, so the concentration follows the volume.
             return self.start_of_species(name) * self.size_at_start(name) / self.size(name)
         symbol = sp.Symbol(name, real=True)
-        self.values[symbol] = self.constant(name)
+        if not self.is_input(name):
+            self.values[symbol] = self.constant(name)
         return symbol
+
+    def is_input(self, name: str) -> bool:
+        """Whether a parameter varies, and neither a value nor a rule says how: it is given from outside."""
+        parameter = self.parameters.get(name)
+        if parameter is None or parameter.getConstant() or parameter.isSetValue():
+            return False
+        return not any(name in table for table in (self.assigned, self.rated, self.starts))
 
     def varies(self, name: str) -> bool:
         return self.is_state(name) or name in self.assigned
@@ -208,6 +217,9 @@ class _Model:
     def at_start(self, value: sp.Expr) -> sp.Expr:
         """An expression at the start: states by their initial values, time by zero."""
         states = {x: self.initial(x.name) for x in sorted(value.free_symbols, key=str) if self.is_state(x.name)}
+        given = sorted(x.name for x in value.free_symbols if self.is_input(x.name))
+        if given:
+            raise DataError(f"an initial value depends on `{given[0]}`, which has no value at the start.")
         return value.subs(states).subs(TIME, 0)
 
     def constant(self, name: str) -> float:
@@ -336,7 +348,9 @@ class _Model:
         initial = {name: self.initial(name) for name in rates}
         used = set().union(*(e.free_symbols for e in (*rates.values(), *observed.values(), *initial.values())))
         parameters = {symbol: number for symbol, number in self.values.items() if symbol in used}
-        clash = sorted(s.name for s in used if s.name == "t" and (s.name in rates or s in parameters))
+        inputs = [sp.Symbol(name, real=True) for name in self.parameters if self.is_input(name)]
+        inputs = [symbol for symbol in inputs if symbol in used]
+        clash = sorted(s.name for s in used if s.name == "t" and (s.name in rates or s in (*parameters, *inputs)))
         if clash:
             raise DataError("the identifier `t` would be taken for time: rename it in the file.")
         return System(
@@ -345,4 +359,5 @@ class _Model:
             initial={sp.Symbol(name, real=True): value for name, value in initial.items()},
             observed={sp.Symbol(name, real=True): value for name, value in observed.items()},
             time=TIME,
+            inputs=inputs,
         )
