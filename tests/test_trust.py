@@ -10,6 +10,7 @@ import sympy as sp
 import sciml
 from sciml import LBFGS, MLP, LogNormal, Normal, Parameter, Penalty, Problem, SingleShooting, System
 from sciml.measurement.loss import Loss
+from sciml.measurement.timing import timing
 from sciml.trust.audit import audit
 from sciml.trust.coverage import Seen
 
@@ -119,6 +120,47 @@ def test_stages_count_iterations_and_evaluations(report, fit):
     assert 0 < sum(stage.seconds for stage in report.stages) <= fit.seconds
 
 
+def test_the_time_of_one_evaluation_is_divided_among_its_terms(report, fit):
+    names = ["learned `f`", "rest of the equations", "solver", "likelihood", "penalties", "priors and coordinates"]
+    assert list(report.parts) == [*names, "call from Python"]
+    assert min(report.parts.values()) >= 0
+    assert report.parts["learned `f`"] > 0
+    assert report.parts["solver"] > 0
+    assert report.parts["penalties"] > 0
+    assert fit.problem.value_and_gradient(fit.vector)[0] == fit.loss, "measuring leaves the loss as it was"
+
+
+def test_the_time_of_a_fit_is_divided_to_the_last_second(report, fit):
+    assert sum(report.spent.values()) == pytest.approx(fit.seconds, rel=1e-6)
+    for stage in report.stages:
+        assert 0 < stage.evaluating < stage.seconds
+    rest = {"start by collocation", "optimizers", "compiling and checks"}
+    assert set(report.spent) == {*report.parts, *rest}
+
+
+def test_torch_tells_its_reverse_pass_apart():
+    posed = problem(penalties=[Penalty(x > 0.5, 10.0)], backend="torch")
+    parts = timing(posed, posed.initial())
+    names = ["learned `f`", "rest of equations, and solver", "penalties", "likelihood", "reverse pass"]
+    assert list(parts) == [*names, "priors and coordinates"]
+    assert 0 < parts["learned `f`"] < parts["reverse pass"] + parts["rest of equations, and solver"]
+
+
+def test_every_network_is_timed_by_itself_also_where_eight_trajectories_run_side_by_side():
+    small, large = sp.symbols("small large", cls=sp.Function)
+    model = System({x: small(x), y: large(x, y)}, learned={small: MLP((2,)), large: MLP((16, 16))})
+    posed = Problem(model, [DATA * (1 + 0.01 * k) for k in range(16)], {x: Normal(0.1), y: Normal(0.1)})
+    parts = timing(posed, posed.initial())
+    assert parts["learned `large`"] > parts["learned `small`"] > 0
+    assert parts["solver"] > 0
+
+
+def test_where_nothing_can_be_computed_nothing_is_timed():
+    model = System({x: k * x**2}, parameters={k: Parameter(50.0)}, initial={x: 1.0})
+    posed = Problem(model, DATA[["x"]], {x: Normal(0.1)})
+    assert timing(posed, posed.initial()) == {}
+
+
 def test_the_report_reads_as_text(report):
     text = str(report)
     for part in (
@@ -126,6 +168,8 @@ def test_the_report_reads_as_text(report):
         "`f(x)` has seen x from",
         "Confounding",
         "LBFGS:",
+        "Time of one evaluation by native, and of the fit",
+        "  learned `f`  ",
         "The networks can imitate `k`.",
     ):
         assert part in text
@@ -134,7 +178,10 @@ def test_the_report_reads_as_text(report):
 def test_the_report_is_drawn(report, tmp_path):
     figure = sciml.plot.report(report, tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 10_000
-    assert [axes.get_xlabel() for axes in figure.axes][-1] == "time / s"
+    assert [axes.get_xlabel() for axes in figure.axes if axes.axison][-2:] == [
+        "time of stages / s",
+        "time of the fit / s",
+    ]
 
 
 def test_of_equations_alone_nothing_is_covered_or_confounded():

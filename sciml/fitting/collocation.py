@@ -12,6 +12,9 @@ from sciml.fitting.monitor import Monitor
 from sciml.fitting.optimizers import LBFGS, Target, run_stage
 from sciml.measurement.problem import Problem
 
+COLLOCATION = "Collocation"
+"""Name of its stage, whose evaluations solve nothing."""
+
 
 @dataclass(frozen=True)
 class Collocation:
@@ -65,7 +68,7 @@ class Collocation:
         vector = self._with_starts(problem, vector)
         function = monitor.watch(Target(problem.loss.field_function(mismatch), lambda v: None))
         optimizer = LBFGS(steps=self.steps, tolerance=1e-8)
-        return run_stage("Collocation", optimizer, function, vector, monitor).vector
+        return run_stage(COLLOCATION, optimizer, function, vector, monitor).vector
 
     def _table(self, problem: Problem):
         """Points of all experiments with smoothed states and slopes, the number of the experiment, and inputs."""

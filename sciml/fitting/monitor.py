@@ -45,12 +45,14 @@ class Stage:
         iterations: Of the optimizer.
         evaluations: Of the function that it minimized, with gradient.
         seconds: Wall time.
+        evaluating: Of these, how many in that function; the others are the optimizer's and what is shown of it.
     """
 
     name: str
     iterations: int
     evaluations: int
     seconds: float
+    evaluating: float = 0.0
 
 
 class StageStopped(Exception):
@@ -152,6 +154,7 @@ class Monitor:
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    evaluating: dict[str, float] = field(default_factory=dict)
     validation: Validation | None = None
     journal: Journal = field(default_factory=Journal)
     log: Log | None = None
@@ -182,7 +185,9 @@ class Monitor:
         def watched(vector):
             known = self.journal.recall("value", vector)
             if known is None:
+                began = time.perf_counter()
                 value, gradient = function(vector)
+                self._took(began)
                 self.journal.record("value", vector, (value, gradient))
             else:
                 value, gradient = float(known[0]), known[1].copy()
@@ -196,11 +201,18 @@ class Monitor:
             known = self.journal.recall("information", vector)
             if known is not None:
                 return Information(*known) if known else None
+            began = time.perf_counter()
             found = function.information(vector)
+            self._took(began)
             self.journal.record("information", vector, () if found is None else (found.jacobian, found.priors))
             return found
 
         return replace(function, evaluate=watched, information=informed)
+
+    def _took(self, began: float) -> None:
+        """Count what an evaluation took."""
+        elapsed = time.perf_counter() - began
+        self.evaluating[self._stage] = self.evaluating.get(self._stage, 0.0) + elapsed
 
     def stage(self, name: str, steps: int) -> None:
         """Begin a stage of at most so many steps."""
@@ -235,9 +247,7 @@ class Monitor:
         self._step += 1
         norm = float(np.linalg.norm(gradient))
         self.history.append(Record(self._stage, self._step, float(loss), norm))
-        now = time.perf_counter()
-        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._drawn
-        self._drawn = now
+        self._clock()
         if self._progress is not None:
             self._progress.update(self._task, completed=self._step, loss=f"{loss:.6g}", gradient=f"{norm:.2g}")
         if self.log is not None:
@@ -260,8 +270,15 @@ class Monitor:
             self._restore()
         return state
 
+    def _clock(self) -> None:
+        """Count the time that has passed to the running stage."""
+        now = time.perf_counter()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._drawn
+        self._drawn = now
+
     def finish(self, vector: Float[np.ndarray, " n"], converged: bool, message: str) -> None:
         """The running stage is over."""
+        self._clock()
         if self.log is not None:
             self.log.write(f"{self._stage} ends: {message}")
         self.journal.finish(Finished(vector, converged, message), self._snapshot)
@@ -272,7 +289,9 @@ class Monitor:
         found = {
             "names": np.frombuffer("\n".join(names).encode(), dtype=np.uint8),
             "history": np.array(rows, dtype=float).reshape(-1, 4),
-            "cost": np.array([(self.counts.get(n, 0), self.seconds.get(n, 0.0)) for n in names]).reshape(-1, 2),
+            "cost": np.array(
+                [(self.counts.get(n, 0), self.seconds.get(n, 0.0), self.evaluating.get(n, 0.0)) for n in names]
+            ).reshape(-1, 3),
             "numbers": np.array([self.evaluations, self._best_value, self._step]),
         }
         if self.best is not None:
@@ -285,8 +304,9 @@ class Monitor:
         known = self.journal.snapshot
         names = known["names"].tobytes().decode().split("\n")
         self.history = [Record(names[int(s)], int(k), float(v), float(g)) for s, k, v, g in known["history"]]
-        self.counts = {name: int(count) for name, (count, _) in zip(names, known["cost"])}
-        self.seconds = {name: float(seconds) for name, (_, seconds) in zip(names, known["cost"])}
+        self.counts = {name: int(count) for name, (count, _, _) in zip(names, known["cost"])}
+        self.seconds = {name: float(seconds) for name, (_, seconds, _) in zip(names, known["cost"])}
+        self.evaluating = {name: float(seconds) for name, (_, _, seconds) in zip(names, known["cost"])}
         evaluations, self._best_value, step = map(float, known["numbers"])
         self.evaluations, self._step, self.best = int(evaluations), int(step), known.get("best")
         if self.validation is not None:
@@ -299,7 +319,7 @@ class Monitor:
         names = list(dict.fromkeys(record.stage for record in self.history))
         iterations = [sum(record.stage == name for record in self.history) for name in names]
         return tuple(
-            Stage(name, steps, self.counts.get(name, 0), self.seconds.get(name, 0.0))
+            Stage(name, steps, self.counts.get(name, 0), self.seconds.get(name, 0.0), self.evaluating.get(name, 0.0))
             for name, steps in zip(names, iterations)
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sciml.fitting.collocation import COLLOCATION
 from sciml.fitting.monitor import Stage
 from sciml.measurement.coordinates import Coordinates
+from sciml.measurement.timing import timing
 from sciml.trust.audit import Audit, audit
 from sciml.trust.confounding import Confounding, confounding
 from sciml.trust.coverage import Coverage
@@ -32,7 +33,7 @@ class Report:
         confounding: What the networks can imitate, worst first; empty where there are none, or where it was not asked for.
         stages: Iterations, evaluations and seconds of each stage.
         terms: The negative log-posterior in parts: each column of the data, priors, decay of weights, penalties.
-        milliseconds: Of one evaluation of loss and gradient.
+        parts: Seconds of one evaluation of loss and gradient at the end, term by term; see `measurement.timing`.
     """
 
     fit: Fit
@@ -42,7 +43,26 @@ class Report:
     confounding: tuple[Confounding, ...]
     stages: tuple[Stage, ...]
     terms: dict[str, float]
-    milliseconds: float
+    parts: dict[str, float]
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Where the seconds of the whole fit went; empty of a fit that was read from a file.
+
+        Evaluations during the fit, of which more than one trajectory per experiment may have been solved, are divided
+        as the last one.
+        """
+        if not (self.stages and self.parts):
+            return {}
+        start = sum(stage.evaluating for stage in self.stages if stage.name == COLLOCATION)
+        inside = sum(stage.evaluating for stage in self.stages) - start
+        whole = sum(self.parts.values())
+        found = {name: inside * value / whole for name, value in self.parts.items()}
+        if start:
+            found["start by collocation"] = start
+        found["optimizers"] = sum(max(0.0, stage.seconds - stage.evaluating) for stage in self.stages)
+        found["compiling and checks"] = max(0.0, self.fit.seconds - sum(found.values()))
+        return found
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -67,16 +87,30 @@ class Report:
         if self.confounding:
             lines += ["Confounding", *(f"  {one}" for one in self.confounding)]
         lines.append(
-            f"Cost: {self.fit.evaluations} evaluations in {self.fit.seconds:.2f} s, {self.milliseconds:.3g} ms each now"
+            f"Cost: {self.fit.evaluations} evaluations in {self.fit.seconds:.2f} s, "
+            f"{1e3 * sum(self.parts.values()):.3g} ms each now"
         )
         lines += [
-            f"  {s.name}: {s.iterations} iterations, {s.evaluations} evaluations, {s.seconds:.2f} s"
+            f"  {s.name}: {s.iterations} iterations, {s.evaluations} evaluations, {s.seconds:.2f} s, of which "
+            f"{s.evaluating:.2f} s evaluating"
             for s in self.stages
         ]
+        lines += self._time()
         lines.append(f"Loss {self.fit.loss:.6g}")
         lines += [f"  {name}: {value:.6g}" for name, value in self.terms.items()]
         lines += ["Warnings", *(f"  {text}" for text in self.warnings or ("none",))]
         return "\n".join(lines)
+
+    def _time(self) -> list[str]:
+        """Lines on where the time goes."""
+        whole, spent = sum(self.parts.values()), self.spent
+        if not self.parts:
+            return []
+        lines = [f"Time of one evaluation by {self.fit.backend.split()[0]}{', and of the fit' if spent else ''}"]
+        for name in dict.fromkeys([*self.parts, *spent]):
+            one = f"{1e6 * self.parts[name]:9.4g} us {self.parts[name] / whole:4.0%}" if name in self.parts else ""
+            lines.append(f"  {name:<32}{one:17}" + (f"{spent[name]:9.3f} s" if spent else ""))
+        return lines
 
 
 def report(fit: Fit, profiles: bool = True) -> Report:
@@ -87,10 +121,6 @@ def report(fit: Fit, profiles: bool = True) -> Report:
         profiles: Whether to look for confounding, which takes second derivatives and a profile per parameter.
     """
     learned = bool(fit.problem.system.learned)
-    started = time.perf_counter()
-    for _ in range(5):
-        fit.problem.value_and_gradient(fit.vector)
-    milliseconds = 200 * (time.perf_counter() - started)
     return Report(
         fit=fit,
         start=fit.audit,
@@ -99,7 +129,7 @@ def report(fit: Fit, profiles: bool = True) -> Report:
         confounding=confounding(fit.laplace()) if learned and profiles and fit.problem.cost is None else (),
         stages=fit.stages,
         terms=terms(fit),
-        milliseconds=milliseconds,
+        parts=timing(fit.problem, fit.vector),
     )
 
 

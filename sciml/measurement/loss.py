@@ -122,6 +122,11 @@ class Loss:
         return NativeEvaluator(self.problem, self.shots, self.prices, self._model, self.coordinates, places, numbers)
 
     @property
+    def evaluator(self) -> NativeEvaluator | TorchEvaluator | StochasticEvaluator:
+        """What computes it."""
+        return self._evaluator if self._native is None else self._native
+
+    @property
     def ended(self) -> str:
         """What to do about a terminal event that came before the last measurement and made the loss infinite, if one did."""
         return self._evaluator.ended

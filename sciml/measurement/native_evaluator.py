@@ -20,6 +20,7 @@ from sciml.measurement.measured import Measured
 from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
+from sciml.native.meter import Meter, meter, scalar_seconds
 from sciml.native.model import Model
 from sciml.native.resets import EVENT
 from sciml.native.scorer import Priors, Scorer
@@ -176,6 +177,15 @@ class NativeEvaluator:
         integrator = Integrator(self._model, problem.solver.tableau, problem.rtol, problem.atol)
         found = integrator(p, start, times, inputs=[] if signals is None else [signals.table()])
         return None if found.status.any() else found.states[0]
+
+    def meter(self, vector: Float[np.ndarray, " theta"]) -> Meter | None:
+        """What the parts of one evaluation take on one thread; penalties are priced by themselves."""
+        first = len(self._problem.columns)
+        return meter(self._loss, vector, range(first, first + len(self._problem.penalties)))
+
+    def scalar_seconds(self, model: Model | None, role: str) -> dict[str, float]:
+        """Seconds of one call of a routine's parts, of another model with the same parameters or of its own."""
+        return scalar_seconds(self._model if model is None else model, role, self._loss)
 
     def scorer(self, limits: float = np.inf) -> Scorer:
         """Descents by scoring over some of the coordinates; free noise levels without a prior are profiled.

@@ -129,6 +129,10 @@ class Problem(Measured):
         penalties = [p for p in self.penalties if not any(c.func in gone for c in p.condition.atoms(AppliedUndef))]
         return self._replaced(replace(system, parameters=kept), penalties)
 
+    def without_penalties(self) -> Problem:
+        """The same problem with nothing but its likelihood and priors."""
+        return self._replaced(self.declared, ())
+
     def _replaced(self, system: System, penalties: Sequence[Penalty]) -> Problem:
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -109,6 +110,21 @@ class TorchEvaluator:
             if continuity and len(self._joints):
                 value = value + 0.5 * continuity * (self._gaps(y0, ys) ** 2).sum()
             return float(value.detach()), *self._gradients(value, grid)
+
+    def sections(self, parameters: np.ndarray, weights: np.ndarray, starts: np.ndarray) -> tuple[float, float, float]:
+        """Seconds of one evaluation, which can be computed: solving, likelihood with penalties, and the reverse pass."""
+        marks = [time.perf_counter()]
+        with torch.enable_grad():
+            grid = self._load(parameters, weights, starts).requires_grad_()
+            _, ys = self._trajectories(grid)
+            assert ys is not None, "asked for only where the equations can be solved"
+            marks.append(time.perf_counter())
+            value = self._likelihood(ys)
+            assert value is not None, "asked for only where the likelihood is defined"
+            marks.append(time.perf_counter())
+            self._gradients(value, grid)
+        marks.append(time.perf_counter())
+        return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2]
 
     def field_value_and_gradient(self, mismatch: Callable[[Rates], Tensor], parameters, weights, starts):
         """The same for any function of the right-hand side alone, as a function of time, state, experiment and inputs."""

@@ -5,7 +5,7 @@ r"""The whole loss of a fit as one native call: coordinates in, value and exact 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numba
@@ -273,11 +273,17 @@ class Loss:
     def _evaluate(self, theta: np.ndarray, gradient: np.ndarray) -> float:
         if theta.shape != self._theta.shape:
             raise ValueError(f"`theta` has shape {theta.shape}; expected {self._theta.shape}.")
-        # One array of our own: the kernel is compiled for exactly one type of argument.
-        self._theta[:] = theta
         # On one thread the other kernel gives the same numbers, and need not be compiled, too.
         threads = self._parallel and numba.get_num_threads() > 1
-        kernel = loss_kernels.evaluate_parallel if threads else loss_kernels.evaluate
+        return self._run(loss_kernels.evaluate_parallel if threads else loss_kernels.evaluate, theta, gradient)
+
+    def on_one_thread(self, theta: np.ndarray, gradient: np.ndarray) -> float:
+        """Value, and the gradient into its array, whatever the number of trajectories."""
+        return self._run(loss_kernels.evaluate, theta, gradient)
+
+    def _run(self, kernel: Callable, theta: np.ndarray, gradient: np.ndarray) -> float:
+        # One array of our own: the kernel is compiled for exactly one type of argument.
+        self._theta[:] = theta
         while True:
             value = kernel(self._address, gradient)
             if value != math.inf or not (self.shots["status"] == FULL).any():

@@ -20,7 +20,7 @@ def report(report: Report, path: str | Path | None = None) -> Figure:
         path: Where to write the picture; its suffix gives the format.
     """
     seen = () if report.coverage is None else report.coverage.seen
-    panels = len(seen) + bool(report.confounding) + 2
+    panels = len(seen) + bool(report.confounding) + 2 + bool(report.parts)
     columns = panels if panels <= 3 else 2 if panels == 4 else 3
     figure, axes = figure_of(-(-panels // columns), columns)
     for axis, one in zip(axes, seen):
@@ -34,8 +34,13 @@ def report(report: Report, path: str | Path | None = None) -> Figure:
         rest = rest[1:]
     _bars(rest[0], list(report.terms), list(report.terms.values()), "negative log-posterior")
     labels = [f"{stage.name}, {stage.evaluations} evaluations" for stage in report.stages]
-    _bars(rest[1], labels, [stage.seconds for stage in report.stages], "time / s")
-    for axis in rest[2:]:
+    inside = [stage.evaluating for stage in report.stages]
+    _bars(rest[1], labels, [stage.seconds for stage in report.stages], "time / s", inside)
+    if report.parts:
+        _bars(
+            rest[2], list(report.parts), [1e6 * value for value in report.parts.values()], "time of one evaluation / µs"
+        )
+    for axis in rest[2 + bool(report.parts) :]:
         axis.set_axis_off()
     return written(figure, path)
 
@@ -63,11 +68,17 @@ def _coverage(axes: Axes, seen: Seen) -> None:
     legend(axes, seen.call)
 
 
-def _bars(axes: Axes, names: list[str], values: list[float], label: str) -> None:
+def _bars(axes: Axes, names: list[str], values: list[float], label: str, inside: list[float] | None = None) -> None:
+    """Horizontal bars; of those of time, what was spent in evaluations, with the optimizer's part behind it."""
     places = np.arange(len(names))[::-1]
-    axes.barh(places, values, height=0.6, color=color(0))
-    axes.set_yticks(places, names, fontsize=8)
+    if inside is None:
+        axes.barh(places, values, height=0.6, color=color(0))
+    else:
+        rest = [max(0.0, a - b) for a, b in zip(values, inside)]
+        axes.barh(places, inside, height=0.6, color=color(0), label="evaluations")
+        axes.barh(places, rest, left=inside, height=0.6, color=color(1), label="optimizer")
+        legend(axes)
+    axes.set_ylim(-1, len(names))
     axes.axvline(0.0, color="0.4", lw=0.8)
-    places_of_ticks = axes.get_yticks()
     finish(axes, label, "")
-    axes.set_yticks(places_of_ticks, names, fontsize=8)
+    axes.set_yticks(places, names, fontsize=8)
