@@ -179,8 +179,8 @@ def test_the_report_is_drawn(report, tmp_path):
     figure = sciml.plot.report(report, tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 10_000
     assert [axes.get_xlabel() for axes in figure.axes if axes.axison][-2:] == [
-        "time of stages / s",
-        "time of the fit / s",
+        "time / s",
+        "time of one evaluation / µs",
     ]
 
 
