@@ -87,11 +87,12 @@ def judged(find: Callable[[pd.DataFrame], Found], series: list[pd.DataFrame]) ->
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=int, default=10, metavar="N", help="series for each level")
+    parser.add_argument("--levels", type=float, nargs="+", default=[0.01, 0.05, 0.1, 0.2], metavar="X", help="of noise")
     arguments = parser.parse_args()
-    count, levels, rows = arguments.runs, (0.01, 0.05, 0.1, 0.2), 1000
+    count, levels, rows = arguments.runs, arguments.levels, 1000
     thresholds = THRESHOLDS
     if arguments.quick:
-        count, levels, rows, thresholds = 1, (0.05,), 300, THRESHOLDS[5:6]
+        count, levels, rows, thresholds = 1, [0.05], 300, THRESHOLDS[5:6]
     base = partial(SparseRegression, degree=2, terms=4)
     contestants = {
         "smoothed derivative, STLSQ": partial(ours, base(form=SmoothedDerivative(), regression=STLSQ()), False),

@@ -8,6 +8,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 
 import sciml
 from sciml import (
@@ -30,6 +31,7 @@ from sciml import (
     WeakForm,
 )
 from sciml.discovery.constraints import circuits, conserving
+from sciml.discovery.inequalities import least_squares_above
 from sciml.discovery.library import build_library
 from sciml.discovery.regressions import Columns, bagged, choose
 from sciml.discovery.smoother import Smoother
@@ -221,7 +223,7 @@ def test_bags_give_inclusion_probabilities():
 
 def test_bags_on_noise_include_little():
     rng = np.random.default_rng(0)
-    columns = Columns.of(rng.standard_normal(200), rng.standard_normal((200, 8)), np.ones((200, 1)), range(8), {})
+    columns = Columns.of(rng.standard_normal(200), rng.standard_normal((200, 8)), np.ones((200, 1)), range(8))
     assert choose(BestSubset(), columns, 3, "familywise").active == ()
     assert max(bagged(BestSubset(), columns, 3, "familywise", 20).values()) < 0.9
 
@@ -231,12 +233,39 @@ def test_signs_are_kept(choice):
     rng = np.random.default_rng(1)
     matrix = rng.standard_normal((80, 5))
     target = 2 * matrix[:, 1] - 3 * matrix[:, 3] + 0.01 * rng.standard_normal(80)
-    free = Columns.of(target, matrix, np.zeros((80, 0)), range(5), {})
+    free = Columns.of(target, matrix, np.zeros((80, 0)), range(5))
     assert choose(choice, free, 3, "familywise").active == (1, 3)
-    held = Columns.of(target, matrix, np.zeros((80, 0)), range(5), {3: 1})
-    chosen = choose(choice, held, 3, "familywise")
-    assert all(c >= 0 for i, c in zip(chosen.active, chosen.coefficients) if i == 3)
-    assert 1 in chosen.active
+    for known in ([[0, 0, 0, 1.0, 0]], [[0, 0, 0, 1.0, 0], [0, 0, 0, 1.0, 1.0]]):
+        held = Columns.of(target, matrix, np.zeros((80, 0)), range(5), np.array(known))
+        chosen = choose(choice, held, 3, "familywise")
+        assert all(c >= 0 for i, c in zip(chosen.active, chosen.coefficients) if i == 3)
+        assert 1 in chosen.active
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.floats(-3, 3), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_least_squares_above_are_optimal(count, forms, size, seed):
+    """By the conditions of Karush, Kuhn and Tucker: the gradient is held by forms that are zero, from their inside."""
+    rng = np.random.default_rng(seed)
+    matrix, target = rng.standard_normal((20, count)), 10**size * rng.standard_normal(20)
+    matrix /= np.linalg.norm(matrix, axis=0)
+    above = rng.standard_normal((forms, count))
+    found = least_squares_above(matrix, target, above)
+    norm = np.linalg.norm(target)
+    assert (above @ found >= -1e-8 * norm).all()
+    gradient, tight = matrix.T @ (matrix @ found - target) / norm, above[above @ found < 1e-8 * norm]
+    left = nnls(tight.T, gradient)[1] if len(tight) else np.linalg.norm(gradient)
+    assert left < 1e-7
+
+
+def test_columns_that_the_target_does_not_tell_apart_stay_finite_under_signs():
+    same = np.full((5, 2), 5**-0.5)
+    assert least_squares_above(same, np.ones(5), np.eye(2)).sum() == pytest.approx(5**0.5)
+    assert least_squares_above(same, -np.ones(5), np.eye(2)) == pytest.approx(np.zeros(2), abs=1e-8)
+    both = np.array([[1.0, 0.0], [-1.0, 0.0]])
+    assert least_squares_above(np.eye(2), np.ones(2), both) == pytest.approx([0.0, 1.0], abs=1e-12)
+    nothing_else = np.array([[1.0, 0.3], [-1.0, 0.2], [0.1, -1.0]])
+    assert least_squares_above(np.eye(2), np.array([1.0, 1.0]), nothing_else) == pytest.approx([0.0, 0.0], abs=1e-12)
 
 
 def test_signs_name_what_is_there():
@@ -257,11 +286,15 @@ def rates(degree):
 @given(st.sampled_from([x + y + z, x**2 + y**2 + z**2, x**2 + 2 * y**2 + 3 * z**2, x * y]), st.integers(0, 2**31))
 @settings(max_examples=8, deadline=None)
 def test_every_law_of_a_conserving_library_conserves(quantity, seed):
-    library = conserving(rates(2), [quantity])
+    library, factors = conserving(rates(2), [quantity])
     rng = np.random.default_rng(seed)
     numbers = {t.coefficient: sp.Rational(int(rng.integers(-9, 10)), 4) for t in library.terms}
     rhs = {s: e.xreplace(numbers) for s, e in library.system.equations.items()}
     assert sp.expand(sum(quantity.diff(s) * e for s, e in rhs.items())) == 0
+    single = factors @ [float(numbers[t.coefficient]) for t in library.terms]
+    for state, e in rhs.items():
+        own = {t.expression: c for t, c in zip(rates(2).terms, single) if t.function == (x, y, z).index(state) and c}
+        assert float(sp.Poly(e - sum(c * term for term, c in own.items()), x, y, z).max_norm()) < 1e-9
 
 
 def test_circuits_are_the_smallest_dependent_sets():
@@ -272,18 +305,49 @@ def test_circuits_are_the_smallest_dependent_sets():
         assert sum(factor * matrix[:, i] for i, factor in circuit.items()) == pytest.approx(np.zeros(2), abs=1e-12)
 
 
-def test_a_conserved_total_makes_terms_come_in_pairs():
+@pytest.fixture(scope="module")
+def outbreak():
+    """Susceptible, infected and removed under noise."""
     times = np.linspace(0, 20, 81)
     sir = System({x: -0.6 * x * y, y: 0.6 * x * y - 0.2 * y, z: 0.2 * y}, initial={x: 0.99, y: 0.01, z: 0.0})
     clean = sciml.simulate(sir, times, rtol=1e-10, atol=1e-10).to_frame()[["x", "y", "z"]]
-    data = clean + 0.002 * np.random.default_rng(0).standard_normal(clean.shape)
+    return clean + 0.002 * np.random.default_rng(0).standard_normal(clean.shape)
+
+
+def test_a_conserved_total_makes_terms_come_in_pairs(outbreak):
     method = SparseRegression(library=[x, y, z, x * y, x * z, y * z], conserved=[x + y + z], terms=3)
-    law = sciml.discover(data, method, refine=False)
+    law = sciml.discover(outbreak, method, refine=False)
     forms = law.report.formulas
     assert sp.expand(sum(forms.values())) == 0
     assert forms["x"].coeff(x * y) == pytest.approx(-0.6, abs=0.02)
     assert forms["z"].coeff(y) == pytest.approx(0.2, abs=0.02)
     assert len(law.parameters) == 2
+
+
+@pytest.mark.parametrize("choice", [BestSubset(), STLSQ(), SR3()], ids=repr)
+def test_signs_hold_for_the_sums_that_a_conserved_total_makes(choice, outbreak):
+    # What x loses to y and what it loses to z are two coefficients here; the sign is one of their sum.
+    known = {"conserved": [x + y + z], "terms": 4, "regression": choice, "select": "aicc"}
+    library = [x, y, z, x * y, x * z, y * z]
+    free = sciml.discover(outbreak, SparseRegression(library=library, **known), refine=False).report.formulas
+    assert free["x"].coeff(x * y) < 0
+    held = SparseRegression(library=library, signs={(x, x * y): 1, z: 1}, **known)
+    forms = sciml.discover(outbreak, held, refine=False).report.formulas
+    assert sp.Poly(sum(forms.values()), x, y, z).max_norm() < 1e-12
+    assert forms["x"].coeff(x * y) >= 0
+    assert all(c >= -1e-9 for c in sp.Poly(forms["z"], x, y, z).coeffs())
+
+
+def test_a_refined_law_keeps_signs_and_a_conserved_total(outbreak):
+    method = SparseRegression(library=[y, x * y], conserved=[x + y + z], signs={x: -1, z: 1}, terms=4, beam=1)
+    law = sciml.discover(outbreak, method, progress=False)
+    forms = law.report.best.formulas
+    assert sp.Poly(sum(forms.values()), x, y, z).max_norm() < 1e-12
+    assert set(forms["x"].as_coefficients_dict(x, y, z)) == {x * y}
+    assert set(forms["z"].as_coefficients_dict(x, y, z)) == {y}
+    assert forms["x"].coeff(x * y) == pytest.approx(-0.6, abs=0.02)
+    wrong = replace(method, signs={(x, x * y): 1})
+    assert sciml.discover(outbreak, wrong, progress=False).report.best.formulas["x"].coeff(x * y) >= 0
 
 
 def test_what_cannot_be_conserved_is_refused():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from jaxtyping import Float
 
 from sciml.discovery.library import Library, Term
 from sciml.errors import ModelError, quoted, suggestion
@@ -18,9 +19,9 @@ MOST = 200
 """Coefficients up to which triples of them are tried."""
 
 
-def signs_of(library: Library, signs: Mapping[Any, int]) -> dict[int, int]:
-    """Index of a term -> the sign that its coefficient must have."""
-    found = {}
+def signs_of(library: Library, signs: Mapping[Any, int]) -> Float[np.ndarray, "constraint term"]:
+    """Known signs as linear forms of the coefficients that must not be negative: a row for each term that has one."""
+    found: dict[int, int] = {}
     for key, sign in signs.items():
         name, term = key if isinstance(key, tuple) else (key, None)
         called = getattr(name, "__name__", str(name))
@@ -35,16 +36,22 @@ def signs_of(library: Library, signs: Mapping[Any, int]) -> dict[int, int]:
         if not chosen:
             raise ModelError(f"`signs` names the term `{term}` of `{called}`, which is not in the library.")
         found |= dict.fromkeys(chosen, sign)
-    return found
+    rows = np.zeros((len(found), len(library.terms)))
+    rows[range(len(found)), list(found)] = list(found.values())
+    return rows
 
 
-def conserving(library: Library, quantities: Sequence[sp.Expr]) -> Library:
+def conserving(
+    library: Library, quantities: Sequence[sp.Expr]
+) -> tuple[Library, Float[np.ndarray, "term combination"]]:
     r"""The library of all smallest combinations of terms that keep quantities H constant.
 
     .. math:: \sum_i \frac{\partial H}{\partial x_i} \frac{\partial f_i}{\partial c_k} = 0
 
-    holds for sets of one to three coefficients in fixed proportions; each of these becomes one coefficient. So every law
-    of the new library conserves H exactly, whatever its coefficients are.
+    holds for sets of one to three coefficients in fixed proportions; each of these becomes one coefficient. So every
+    law of the new library conserves H exactly, whatever its coefficients are. Beside it comes the matrix that takes its
+    coefficients to those of the old one, so that what is known of these (`signs_of(...) @ matrix`) is known of the new
+    ones.
 
     Raises:
         ModelError: The known part does not conserve H, H holds unknown symbols, or no combination of terms conserves it.
@@ -72,7 +79,10 @@ def conserving(library: Library, quantities: Sequence[sp.Expr]) -> Library:
             f"no combination of up to three terms of the library conserves {quoted(quantities)}. Add the terms that balance "
             "each other, or leave `conserved` out."
         )
-    return _combined(library, found)
+    factors = np.zeros((len(coefficients), len(found)))
+    for i, circuit in enumerate(found):
+        factors[list(circuit), i] = list(circuit.values())
+    return _combined(library, found), factors
 
 
 def circuits(matrix: np.ndarray) -> list[dict[int, float]]:

@@ -107,20 +107,19 @@ def discover(
         )
     sizes = dict(zip(map(str, problem.system.states), problem.sizes)) | problem.input_sizes
     library = build_library(problem.system, method.degree, method.library, sizes, names)
-    signs = signs_of(library, method.signs)
+    above = signs_of(library, method.signs)
     paths = visited(source, library) if isinstance(source, Fit) else smoothed(problem, library)
     check_columns(paths, library)
     if method.conserved:
-        if signs:
-            raise ModelError("`signs` and `conserved` cannot be combined: give one of them.")
-        library = conserving(library, method.conserved)
+        library, factors = conserving(library, method.conserved)
+        above = above @ factors
         paths = visited(source, library) if isinstance(source, Fit) else smoothed(problem, library)
     groups = components(paths, library)
     if not refine:
-        return _regressed(problem, library, paths, groups, method, signs)
+        return _regressed(problem, library, paths, groups, method, above)
     fitted = isinstance(source, Fit)
-    starts = supports(paths, library, groups, method) if fitted else promising(paths, groups, method, signs)
-    search = Search(origin_of(source, problem, method.intervals), library, [t for _, t in groups], method, signs)
+    starts = supports(paths, library, groups, method) if fitted else promising(paths, groups, method, above)
+    search = Search(origin_of(source, problem, method.intervals), library, [t for _, t in groups], method, above)
     with Monitor(show=progress) as monitor, threadpool_limits(1):
         monitor.stage("fitting laws", ROUNDS)
         for start in starts:
@@ -176,7 +175,7 @@ def _regressed(
     paths: list[Path],
     groups: list[tuple[list[int], list[int]]],
     method: SparseRegression,
-    signs: dict[int, int],
+    above: np.ndarray,
 ) -> System:
     """The law that the regression alone chooses."""
     own = {str(x) for x in problem.noise_parameters}
@@ -186,7 +185,7 @@ def _regressed(
         raise ModelError(
             f"{quoted(free)} is to be fitted, which a regression alone cannot: give a number, or `refine=True`."
         )
-    chosen, inclusion = regressed(paths, groups, method, signs)
+    chosen, inclusion = regressed(paths, groups, method, above)
     values = {str(term.coefficient): 0.0 for term in library.terms}
     for one in chosen:
         values |= {str(library.terms[k].coefficient): c for k, c in zip(one.active, one.coefficients)}

@@ -90,10 +90,10 @@ def _component_supports(paths: list[Path], component, method: SparseRegression) 
 
 
 def promising(
-    paths: list[Path], groups: list[tuple[list[int], list[int]]], method: SparseRegression, signs: dict[int, int]
+    paths: list[Path], groups: list[tuple[list[int], list[int]]], method: SparseRegression, above: np.ndarray
 ) -> list[Support]:
     """The regression's choice for all groups, then that with the choice for one group exchanged, best criterion first."""
-    chosen, _ = regressed(paths, groups, replace(method, bags=0), signs)
+    chosen, _ = regressed(paths, groups, replace(method, bags=0), above)
     best = [(one.active, min(score for _, _, score in one.path)) for one in chosen]
     found = [(0.0, tuple(k for active, _ in best for k in active))]
     for i, one in enumerate(chosen):
@@ -102,13 +102,13 @@ def promising(
             found.append((score - best[i][1], tuple(k for part in whole for k in part)))
     table = {active: score for score, active in sorted(found, reverse=True)}
     ranked = sorted(table, key=lambda active: table[active])[: max(1, method.refits // 4)]
-    columns = [_columns(paths, group, method, signs) for group in groups]
+    columns = [_columns(paths, group, method, above) for group in groups]
     return [Support(active, _solved(columns, active), 0.0) for active in ranked]
 
 
-def _columns(paths: list[Path], group: tuple[list[int], list[int]], method: SparseRegression, signs) -> Columns:
+def _columns(paths: list[Path], group: tuple[list[int], list[int]], method: SparseRegression, above) -> Columns:
     equations, terms = group
-    return Columns.of(*stacked([method.form.table(path, i, terms) for path in paths for i in equations]), terms, signs)
+    return Columns.of(*stacked([method.form.table(path, i, terms) for path in paths for i in equations]), terms, above)
 
 
 def _solved(columns: Sequence[Columns], active: Sequence[int]) -> tuple[float, ...]:
@@ -124,13 +124,13 @@ def regressed(
     paths: list[Path],
     groups: list[tuple[list[int], list[int]]],
     method: SparseRegression,
-    signs: dict[int, int],
+    above: np.ndarray,
     seed: int = 0,
 ) -> tuple[list[Chosen], dict[int, float]]:
     """What the regression alone chooses for each group, and how often each term comes up in bags."""
     chosen, inclusion = [], {}
     for group in groups:
-        columns = _columns(paths, group, method, signs)
+        columns = _columns(paths, group, method, above)
         one = choose(method.regression, columns, method.terms, method.select)
         if method.bags:
             shares = bagged(method.regression, columns, method.terms, method.select, method.bags, seed)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import lsq_linear
 
 from sciml.discovery.candidate import price
-from sciml.discovery.supports import subsets
+from sciml.discovery.inequalities import least_squares_above, not_below
+from sciml.discovery.supports import Support, subsets
 from sciml.errors import ModelError
 
 ACCURACY = 1e-4
@@ -32,7 +32,7 @@ class Columns:
         matrix, target: What is left of columns and target.
         lengths: Norms that the columns had.
         names: Index of each column in the library.
-        signs: For each column, the sign that its coefficient must have, or 0.
+        above: Linear forms of the coefficients that must not be negative.
         others: How many columns were projected out.
         size: Norm of the target before that.
     """
@@ -41,13 +41,21 @@ class Columns:
     target: Float[np.ndarray, " row"]
     lengths: Float[np.ndarray, " column"]
     names: tuple[int, ...]
-    signs: tuple[int, ...]
+    above: Float[np.ndarray, "constraint column"]
     others: int
     size: float
 
     @classmethod
-    def of(cls, target, columns, nuisance, names: Sequence[int], signs: Mapping[int, int]) -> Columns:
-        """From a table as measured; columns that the nuisance explains are left out."""
+    def of(
+        cls, target, columns, nuisance, names: Sequence[int], above: Float[np.ndarray, "constraint term"] | None = None
+    ) -> Columns:
+        """From a table as measured; columns that the nuisance explains are left out.
+
+        Args:
+            target, columns, nuisance: What is to be explained, by what, and what else explains it.
+            names: Index of each column in the library.
+            above: Linear forms of all coefficients of the library that must not be negative.
+        """
         basis = np.linalg.qr(nuisance)[0] if nuisance.shape[1] else nuisance
         projected = columns - basis @ (basis.T @ columns)
         lengths, before = np.linalg.norm(projected, axis=0), np.linalg.norm(columns, axis=0)
@@ -55,13 +63,14 @@ class Columns:
         rest = target - basis @ (basis.T @ target)
         own = tuple(names[k] for k in kept)
         size = float(np.linalg.norm(target))
-        signs_kept = tuple(signs.get(k, 0) for k in own)
-        return cls(projected[:, kept] / lengths[kept], rest, lengths[kept], own, signs_kept, basis.shape[1], size)
+        forms = np.zeros((0, len(own))) if above is None else above[:, list(own)] / lengths[kept]
+        forms = forms[forms.any(axis=1)]
+        return cls(projected[:, kept] / lengths[kept], rest, lengths[kept], own, forms, basis.shape[1], size)
 
     def rows(self, chosen: np.ndarray) -> Columns:
         """Some of the rows, with repetitions."""
         return Columns(
-            self.matrix[chosen], self.target[chosen], self.lengths, self.names, self.signs, self.others, self.size
+            self.matrix[chosen], self.target[chosen], self.lengths, self.names, self.above, self.others, self.size
         )
 
     @cached_property
@@ -73,13 +82,12 @@ class Columns:
         return self.matrix.T @ self.target
 
     def solve(self, active: Sequence[int]) -> Float[np.ndarray, " active"]:
-        """Least squares on some columns, coefficients with the signs they must have."""
-        block = self.matrix[:, list(active)]
-        signs = np.array([self.signs[k] for k in active])
-        if not len(active) or not signs.any():
-            return np.linalg.lstsq(block, self.target, rcond=None)[0]
-        bounds = np.where(signs > 0, 0.0, -np.inf), np.where(signs < 0, 0.0, np.inf)
-        return lsq_linear(block, self.target, bounds).x
+        """Least squares on some columns, the others at zero, with coefficients as they may be."""
+        return least_squares_above(self.matrix[:, list(active)], self.target, self.above[:, list(active)])
+
+    def allowed(self, support: Support) -> bool:
+        """Whether coefficients are as they may be."""
+        return not_below(self.above[:, list(support.active)], np.array(support.coefficients))
 
     def misfit(self, active: Sequence[int], coefficients: Float[np.ndarray, " active"]) -> float:
         """Residual sum of squares."""
@@ -101,8 +109,8 @@ class BestSubset(AbstractRegression):
     def supports(self, columns: Columns, terms: int) -> list[tuple[int, ...]]:
         total = float(columns.target @ columns.target)
         found = subsets(columns.gram, columns.moments, total, terms=terms, keep=20)
-        right = [s for s in found if all(c * columns.signs[k] >= 0 for k, c in zip(s.active, s.coefficients))]
-        best = {len(s.active): s.active for s in reversed(right)}
+        # Where the best coefficients are forbidden, the best allowed ones lie at a border: they are a smaller subset's.
+        best = {len(s.active): s.active for s in reversed(found) if columns.allowed(s)}
         return [best[size] for size in sorted(best)]
 
 
@@ -167,11 +175,14 @@ class SR3(AbstractRegression):
         count = len(columns.names)
         inverse = np.linalg.inv(columns.gram + self.relaxation * np.eye(count))
         w = columns.solve(range(count))
-        signs = np.array(columns.signs)
+        # Signs of single coefficients are kept in every iteration, sums of several in the coefficients at the end.
+        single = columns.above[np.count_nonzero(columns.above, axis=1) == 1]
+        lower, upper = (single > 0).any(axis=0), (single < 0).any(axis=0)
         still = 0
         while still < STILL:
             free = inverse @ (columns.moments + self.relaxation * w)
-            after = np.where((np.abs(free) >= thresholds) & (free * signs >= 0), free, 0.0)
+            forbidden = (lower & (free < 0)) | (upper & (free > 0))
+            after = np.where((np.abs(free) >= thresholds) & ~forbidden, free, 0.0)
             still = still + 1 if np.array_equal(after != 0, w != 0) else 0
             w = after
         return tuple(np.flatnonzero(w).tolist())

@@ -8,7 +8,7 @@ score test says, from one simulation with the sensitivities of all coefficients.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,7 @@ import sympy as sp
 from jaxtyping import Float
 
 from sciml.discovery.candidate import price
+from sciml.discovery.inequalities import not_below
 from sciml.discovery.library import Library
 from sciml.discovery.simple_numbers import simplest
 from sciml.discovery.sparse_regression import SparseRegression
@@ -79,8 +80,8 @@ class Search:
         library: The terms.
         groups: Terms that share equations; each group has at most `method.terms` active ones.
         method: How to search.
-        signs: Of coefficients that must have one. A law whose best coefficient has the other sign is no candidate: with
-            the right sign its best value is zero, and that is the law without the term.
+        above: Linear forms of the coefficients that must not be negative. A law whose best coefficients make one negative is
+            no candidate: its best allowed ones make it zero, and that is a law with a term less.
 
     Attributes:
         trials: Support -> its fit; None where it could not be solved.
@@ -94,10 +95,10 @@ class Search:
         library: Library,
         groups: Sequence[Sequence[int]],
         method: SparseRegression,
-        signs: Mapping[int, int] | None = None,
+        above: Float[np.ndarray, "constraint term"],
     ):
         self.library, self._origin, self._terms, self._shared = library, origin, method.terms, method.shared
-        self._signs = signs or {}
+        self._above = above
         self.problem: Problem = origin.problem.with_system(library.system)
         self.loss = self.problem.loss
         self._scorer = self.loss.scorer(LIMIT)
@@ -140,7 +141,8 @@ class Search:
         best = min(descents, key=lambda d: d.value)
         if not np.isfinite(best.value):
             return None
-        if any(best.theta[self.places[k]] * self._signs.get(k, 0) < 0 for k in key):
+        active = list(key)
+        if not not_below(self._above[:, active], best.theta[self.places[active]] * self._scales[active]):
             self.forbidden += 1
             return None
         return Trial(key, best.theta, best.value, 2 * best.value + self.price(key), best.converged)

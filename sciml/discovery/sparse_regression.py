@@ -34,7 +34,8 @@ class SparseRegression:
         select: What chooses the number of terms, or the threshold: "familywise" (a price for the size of the library),
             "bic", "aicc" or "cross-validation".
         bags: So many times the regression is repeated on rows drawn anew; terms that come up in half of them count.
-        signs: Function, state or a pair of it and a term -> 1 or -1: the sign of the coefficients.
+        signs: Function, state or a pair of it and a term -> 1 or -1: the sign of the coefficients. Beside `conserved` it is
+            that of what a term comes to in all.
         conserved: Expressions of states that the whole System must keep constant: every coefficient multiplies a field
             that does.
         keep: Supports of each size that go into combinations.
