@@ -9,7 +9,7 @@ import sympy as sp
 
 import sciml
 from sciml import MLP, ModelError, Normal, Problem, SymbolicRegression, System
-from sciml.discovery.symbolic_regression import arguments_of, front, refined
+from sciml.discovery.symbolic_regression import Formula, arguments_of, front, refined
 
 x, q, p = sp.symbols("x q p", real=True)
 X, Y = arguments_of(2)
@@ -67,6 +67,25 @@ def test_a_law_is_found_and_fitted_through_the_solver(hybrid):
     assert len(str(law.report).splitlines()) == len(frame) + 1
 
 
+def test_constants_of_a_formula_are_rounded_where_the_measurements_do_not_mind(hybrid, monkeypatch):
+    a, b = sp.symbols("a b", real=True)
+    formula = Formula(a * X + b * X**2, {a: 1.4962, b: -1.003}, 1e-3, 0.0)
+    monkeypatch.setattr("sciml.discovery.symbolic_search.front", lambda points, values, method: [formula])
+    plain = sciml.discover(hybrid, SMALL)
+    rounded = sciml.discover(hybrid, SMALL, simplify=1.0)
+    # With -1 in its place, 3/2 is several standard errors from what noise has made of the other.
+    assert rounded.report.best.formulas["growth"].coeff(x**2) == -1
+    assert rounded.report.best.formulas["growth"].coeff(x) == pytest.approx(1.5, abs=0.01)
+    assert [str(parameter) for parameter in rounded.parameters] == ["death", "c_growth_1"]
+    fell = 2 * (plain.report.best.fit.log_likelihood - rounded.report.best.fit.log_likelihood)
+    assert -1e-3 <= fell <= 1.0
+    careless = sciml.discover(hybrid, SMALL, simplify=50.0)
+    assert careless.report.best.formulas["growth"] == sp.Rational(3, 2) * x - x**2
+    assert [str(parameter) for parameter in careless.parameters] == ["death"]
+    strict = sciml.discover(hybrid, SMALL, simplify=1e-9).report.best.formulas["growth"]
+    assert strict.coeff(x**2) == pytest.approx(plain.report.best.formulas["growth"].coeff(x**2), abs=1e-4)
+
+
 BAD = {
     "an unknown function": (
         lambda: SymbolicRegression(["add", "sine"]),
@@ -88,7 +107,7 @@ def test_it_needs_a_fit_and_values_of_the_functions(hybrid):
     with pytest.raises(ModelError, match="`SymbolicRegression` takes a Fit"):
         sciml.discover(hybrid.problem, SMALL)
     with pytest.raises(ModelError, match="`SymbolicRegression` takes a Fit"):
-        sciml.discover(hybrid, SMALL, simplify=1.0)
+        sciml.discover(hybrid, SMALL, simplify=-1.0)
     potential = sp.Function("V")
     system = System.from_hamiltonian(p**2 / 2 + potential(q), {q: p}, learned={potential: MLP(hidden=(3,))})
     times = np.linspace(0, 2, 5)

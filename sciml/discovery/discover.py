@@ -87,12 +87,12 @@ def discover(
         System(x' = c_x_1*x + c_x_2*x*y, y' = c_y_1*y + c_y_2*x*y)
     """
     if isinstance(method, SymbolicRegression):
-        if not isinstance(source, Fit) or not refine or simplify:
-            raise ModelError("`SymbolicRegression` takes a Fit, and neither `refine=False` nor `simplify`.")
+        if not isinstance(source, Fit) or not refine or not simplify >= 0:
+            raise ModelError("`SymbolicRegression` takes a Fit, `refine=True`, and `simplify` from 0.")
         if not source.problem.system.functions:
             raise ModelError("nothing is to be discovered: the System has no learned function.")
         held = None if held_out is None else read_held_out(source.problem, held_out)
-        return discover_symbolic(source, method, held)
+        return discover_symbolic(source, method, held, simplify)
     if not isinstance(method, SparseRegression):
         raise ModelError(f"method {method!r} is not known: use `SparseRegression(degree=2)`.")
     if not simplify >= 0 or (not refine and (simplify or held_out is not None)):

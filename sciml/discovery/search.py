@@ -19,8 +19,9 @@ from jaxtyping import Float
 from sciml.discovery.candidate import price
 from sciml.discovery.inequalities import not_below
 from sciml.discovery.library import Library
-from sciml.discovery.simple_numbers import simplest
+from sciml.discovery.simple_numbers import rounded_off
 from sciml.discovery.sparse_regression import SparseRegression
+from sciml.discovery.standard_errors import standard_errors
 from sciml.measurement.problem import Problem
 from sciml.native.scorer import Scorer
 
@@ -251,19 +252,8 @@ class Search:
         NaN where the data do not determine them; none of coefficients that are exact.
         """
         moving = np.concatenate([self.others, self.places[[k for k in trial.active if k not in exact]]])
-        tangents = self._scorer.tangents(trial.theta, moving)
-        if tangents is None:
-            return {}
-        _, slopes = self.loss.coordinates.values(trial.theta)
-        # The best noise level is too small by the degrees of freedom that were used.
-        count = self.problem.observations
-        widening = np.sqrt(count / max(count - len(moving), 1)) if any(k >= 0 for k in self._scorer.noise) else 1.0
-        _, triangle = np.linalg.qr(tangents[0])
-        with np.errstate(all="ignore"):
-            regular = np.abs(np.diag(triangle)).min(initial=np.inf) > 0
-            spread = np.linalg.norm(np.linalg.inv(triangle), axis=1) if regular else np.full(len(moving), np.nan)
-        found = dict(zip(moving.tolist(), np.abs(widening * spread * slopes[moving])))
-        return {name: float(found[k]) for k, name in enumerate(self._names) if k in found}
+        found = standard_errors(self.loss, self._scorer, trial.theta, moving)
+        return {name: found[k] for k, name in enumerate(self._names) if k in found}
 
     def simplified(self, trial: Trial, loss: float) -> tuple[Trial, dict[int, sp.Rational]]:
         """The trial with coefficients rounded to simple fractions, one after another, the rest fitted again each time.
@@ -272,25 +262,14 @@ class Search:
             trial: What to simplify.
             loss: By how much twice the negative log-posterior may rise in all.
         """
-        errors, best = self.errors(trial), trial
-        exact: dict[int, sp.Rational] = {}
-        for k in sorted(trial.active, key=lambda k: -errors.get(str(self.library.terms[k].coefficient), 0.0)):
-            error = errors.get(str(self.library.terms[k].coefficient), np.nan)
-            value = float(best.theta[self.places[k]] * self._scales[k])
-            # A rounding by w standard errors costs about w² when the others may follow.
-            width = np.sqrt(loss) * error
-            found = simplest(value - width, value + width) if np.isfinite(width) else None
-            if found is None:
-                continue
-            theta = best.theta.copy()
-            theta[self.places[k]] = float(found) / self._scales[k]
-            free = [j for j in trial.active if j != k and j not in exact]
-            moving = np.concatenate([self.others, self.places[free]])
-            descent = self._scorer.descend(theta, moving, 200, 1e-8)
-            if 2 * (descent.value - trial.value) <= loss:
-                exact[k] = sp.Rational(found.numerator, found.denominator)
-                best = replace(best, theta=descent.theta, value=descent.value)
-        return replace(best, criterion=2 * best.value + self.price(trial.active)), exact
+        own = self.places[list(trial.active)]
+        moving = np.concatenate([self.others, own])
+        errors = standard_errors(self.loss, self._scorer, trial.theta, moving)
+        errors = {k: errors.get(k, np.nan) for k in own.tolist()}
+        found = rounded_off(self._scorer, trial.theta, trial.value, moving, errors, self.loss.coordinates.scale, loss)
+        exact = {k: found.exact[int(self.places[k])] for k in trial.active if int(self.places[k]) in found.exact}
+        criterion = 2 * found.value + self.price(trial.active)
+        return replace(trial, theta=found.theta, value=found.value, criterion=criterion), exact
 
     def polish(self, trial: Trial) -> Trial:
         """The trial after a longer descent."""

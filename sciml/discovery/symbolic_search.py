@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -14,6 +14,8 @@ import sympy as sp
 from sciml.discovery.candidate import rounded
 from sciml.discovery.forecasts import forecast_error
 from sciml.discovery.report import NEAR_TIE
+from sciml.discovery.simple_numbers import rounded_off
+from sciml.discovery.standard_errors import standard_errors
 from sciml.discovery.symbolic_regression import Formula, SymbolicRegression, arguments_of, front
 from sciml.errors import ModelError, SolveError
 from sciml.fitting.fit import fit as run_fit
@@ -31,24 +33,26 @@ class SymbolicCandidate:
         fit: Of the law.
         forms: Learned function -> its formula, with the law's constants.
         size: Constants and operations of all formulas.
+        exact: Constants that were rounded, and to what (`discover(..., simplify=...)`).
         forecast: Root mean square error on measurements that were held out; None without.
     """
 
     fit: Fit
     forms: dict[str, sp.Expr]
     size: int
+    exact: Mapping[sp.Symbol, sp.Rational] = field(default_factory=dict)
     forecast: float | None = None
 
     @property
     def criterion(self) -> float:
-        """Twice the negative log-posterior, and log n for every fitted quantity (BIC)."""
+        """Twice the negative log-posterior, and log n for every fitted quantity, rounded or not (BIC)."""
         return 2 * self.fit.loss + len(self.fit.vector) * float(np.log(self.fit.problem.observations))
 
     @cached_property
     def formulas(self) -> dict[str, sp.Expr]:
         """Learned function -> its closed form, estimates filled in."""
         values = {sp.Symbol(name, real=True): value for name, value in self.fit.estimates.items()}
-        return {name: form.subs(values) for name, form in self.forms.items()}
+        return {name: form.subs(self.exact).subs(values) for name, form in self.forms.items()}
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ class SymbolicReport:
         return self.to_frame().to_string(index=False, float_format=lambda v: f"{v:.3f}")
 
 
-def discover_symbolic(fit: Fit, method: SymbolicRegression, held: tuple[Experiment, ...] | None = None) -> System:
+def discover_symbolic(
+    fit: Fit, method: SymbolicRegression, held: tuple[Experiment, ...] | None = None, simplify: float = 0.0
+) -> System:
     """The law of the best formulas, see `SymbolicRegression`; of near ties the best forecast, if data are held out."""
     system = fit.problem.system
     fronts = {f.__name__: tuple(_front(fit, f, method)) for f in system.functions}
@@ -117,6 +123,10 @@ def discover_symbolic(fit: Fit, method: SymbolicRegression, held: tuple[Experime
             "more closely."
         )
     report = SymbolicReport(tuple(sorted(candidates, key=lambda c: c.criterion)), fronts, failed, fit.log_likelihood)
+    if simplify:
+        ties = report.near_ties
+        candidates = [*(_simplified(c, simplify) for c in ties), *report.candidates[len(ties) :]]
+        report = replace(report, candidates=tuple(sorted(candidates, key=lambda c: c.criterion)))
     if held is not None:
         ties = [replace(c, forecast=forecast_error(c.fit, held)) for c in report.near_ties]
         others = report.candidates[len(ties) :]
@@ -125,7 +135,27 @@ def discover_symbolic(fit: Fit, method: SymbolicRegression, held: tuple[Experime
     own = best.problem.noise_parameters
     law = best.problem.system
     law = law.with_parameters({x: best.estimates[str(x)] for x, p in law.parameters.items() if not p.fixed})
+    law = law.substitute(report.best.exact)
     return replace(law, parameters={x: p for x, p in law.parameters.items() if x not in own}, report=report)
+
+
+def _simplified(candidate: SymbolicCandidate, simplify: float) -> SymbolicCandidate:
+    """The candidate with constants of its formulas rounded as far as the measurements do not mind."""
+    fit, loss = candidate.fit, candidate.fit.problem.loss
+    scorer = loss.scorer()
+    moving = np.array([k for k in range(len(fit.vector)) if k not in scorer.noise], dtype=int)
+    constants = set().union(*(form.free_symbols for form in candidate.forms.values())) & set(
+        fit.problem.system.parameters
+    )
+    own = {k: sp.Symbol(name, real=True) for k, name in enumerate(loss.labels)}
+    own = {k: symbol for k, symbol in own.items() if symbol in constants}
+    # The fit may end where scoring still gains a little; what rounding costs counts from there.
+    start = scorer.descend(fit.vector, moving, 200, 1e-8)
+    errors = standard_errors(loss, scorer, start.theta, moving)
+    errors = {k: errors.get(k, np.nan) for k in own}
+    found = rounded_off(scorer, start.theta, start.value, moving, errors, loss.coordinates.scale, simplify)
+    exact = {own[k]: number for k, number in found.exact.items()}
+    return replace(candidate, fit=replace(fit, vector=found.theta), exact=exact)
 
 
 def _front(fit: Fit, function, method: SymbolicRegression) -> list[Formula]:
