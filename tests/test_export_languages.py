@@ -38,7 +38,7 @@ def expected(name):
 
 # jax compiles for seconds what is the same printer as NumPy's; SBML holds no networks and no noise.
 LEFT_OUT = {
-    "jax": set(CASES) - {"kepler", "shared", "gelu", "eventful", "driven"},
+    "jax": set(CASES) - {"shared", "gelu", "eventful", "driven"},
     "libsbml": {*hybrids(), "eventful", "driven"},
 }
 PAIRS = [(name, language) for name in CASES for language in RUNNERS if name not in LEFT_OUT.get(language, ())]
