@@ -8,7 +8,7 @@ from torch import nn
 
 from sciml.errors import ModelError
 from sciml.lowering.networks import ACTIVATION_MODULES, build_network, weights_of
-from sciml.lowering.program import Call, lower
+from sciml.lowering.program import Call, lower, slot
 from sciml.lowering.torch_backend import torch_function, torch_source
 from sciml.lowering.vector_field import compile, trained_system
 from sciml.symbolic.declarations import MLP, Parameter
@@ -231,6 +231,16 @@ def test_common_subexpressions_and_calls_are_computed_once():
     assert torch_source(program).count("torch.sin") == 1
     assert sum(isinstance(step, Call) for step in program.steps) == 1
     assert program.outputs == 2
+
+
+def test_a_change_of_sign_is_no_common_subexpression():
+    a, b, c = sp.symbols("a b c", real=True)
+    system = System({a: (b - c) * c - a, b: (c - a) * a - b, c: (a - b) * b - c})
+    program = lower(system, system.equations.values())
+    assert program.steps == ()
+    assert program.results == tuple(
+        e.xreplace({a: slot("y", 0), b: slot("y", 1), c: slot("y", 2)}) for e in system.equations.values()
+    )
 
 
 def test_learned_values_include_scales_and_factors():

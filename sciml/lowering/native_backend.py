@@ -15,7 +15,7 @@ import sympy as sp
 from sympy.printing.pycode import AbstractPythonCodePrinter
 
 from sciml.errors import ModelError
-from sciml.lowering.program import Assign, Call, Program, lower, slot
+from sciml.lowering.program import Assign, Call, Program, lower, shared_parts, slot
 from sciml.lowering.slopes import flattened, jacobian_expressions, slope
 from sciml.native.jets import Jet, closure
 from sciml.native.networks import Perceptron, aligned
@@ -289,7 +289,7 @@ class Routine:
         ]
         flat = [value for row in pairs for _, value in row]
         names = (sp.Symbol(f"d{i}", real=True) for i in count())
-        shared, reduced = sp.cse(flat, symbols=names, order="none")
+        shared, reduced = shared_parts(flat, names)
         values = iter(reduced)
         return shared, [[(symbol, next(values)) for symbol, _ in row] for row in pairs]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,7 +230,7 @@ def _schedule(calls: _Calls, results: list[sp.Expr]) -> list[Assign | Call]:
     inputs = [as_float(argument) for _, arguments in keys for argument in arguments]
     numbers = iter(range(10**9))
     names = (slot("c", i) for i in numbers)
-    shared, reduced = sp.cse([*inputs, *map(as_float, results)], symbols=names, order="none")
+    shared, reduced = shared_parts([*inputs, *map(as_float, results)], names)
     pending: list[Assign | Call] = [Assign(target, expression) for target, expression in shared]
     results[:] = [as_float(e) for e in reduced[len(inputs) :]]
     position = 0
@@ -247,6 +247,25 @@ def _schedule(calls: _Calls, results: list[sp.Expr]) -> list[Assign | Call]:
         outputs = tuple(Output(s, i, d) for (i, d), s in calls.outputs[network, arguments].items())
         pending.append(Call(network, tuple(atoms), outputs))
     return _renumbered(_ordered(pending), results)
+
+
+def shared_parts(
+    expressions: Sequence[sp.Expr], names: Iterator[sp.Symbol]
+) -> tuple[list[tuple[sp.Symbol, sp.Expr]], list[sp.Expr]]:
+    """What several expressions have in common, computed once: (name, value) pairs, and the expressions in their terms.
+
+    A mere change of sign is left where it is: subtracting costs what adding does, and a value that is kept is stored.
+    """
+    shared, reduced = sp.cse(expressions, symbols=names, order="none")
+    signs: dict[sp.Basic, sp.Basic] = {}
+    kept: list[tuple[sp.Symbol, sp.Expr]] = []
+    for name, value in shared:
+        value = value.xreplace(signs)
+        if value.is_Mul and (-value).is_Symbol:
+            signs[name] = value
+        else:
+            kept.append((name, value))
+    return kept, [expression.xreplace(signs) for expression in reduced] if signs else reduced
 
 
 def _ordered(pending: list[Assign | Call]) -> list[Assign | Call]:
