@@ -74,9 +74,11 @@ def natively(
         numbers = np.concatenate([p, np.broadcast_to(weights, (*p.shape[:-1], len(weights)))], axis=-1)
     found = own[key](numbers, y0, times, inputs=[s.table() for s in signals])
     failures: tuple[Failure, ...] = ()
-    if np.count_nonzero(found.status):
+    if found.failed:
         failures = _failures(field, p, y0, settings, signals, found)
-    status = tuple(map(Status, found.status.tolist()))
+        status = tuple(map(Status, found.status.tolist()))
+    else:
+        status = (Status.SUCCESS,) * len(found.states)
     occurrences = _occurrences(found) if field.system.events else None
     return found.states if y0.ndim > 1 else found.states[0], status, failures, occurrences
 

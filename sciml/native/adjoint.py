@@ -7,7 +7,7 @@ With the cotangents :math:`\bar y_{+}` of the new state and :math:`\bar k_i` of 
 
 where :math:`\bar Y_s` also takes in :math:`\bar y_{+}`. An output between two steps is linear in the stages, so it
 adds :math:`h w_i(\theta)` times its cotangent to each. The first stage belongs to the step before, as its last.
-Implicit stages solve a transposed system first, see `implicit` and `rosenbrock`.
+The step itself is one of `steps`; implicit stages solve a transposed system first.
 
 Reference:
     Hager (2000), Numer. Math. 87, 247-282; Sanz-Serna (2016), SIAM Review 58, 3-33.
@@ -15,9 +15,7 @@ Reference:
 
 from sciml.native.compilation import at, call, device
 from sciml.native.explicit import piece_at
-from sciml.native.implicit import implicit_stage_back
 from sciml.native.method import dense_weights
-from sciml.native.rosenbrock import rosenbrock_step_back
 from sciml.native.vectors import spread
 
 # Weight gradients are collected once this many evaluations are done: their tape rows are still in the cache.
@@ -47,30 +45,6 @@ def outputs_back(method, stride, t, h, times, cotangents, first, last, old, rate
             old[m] += cotangents[output * stride + m]
         g = at(cotangents, output * stride)
         spread(g, h, weights, rates, method.stages, stride)
-
-
-@device
-def step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp):
-    """Pull the cotangents of the new state and of the stages back to the first state and the first stage.
-
-    Arguments as in `rosenbrock.rosenbrock_step_back`; the cotangent of the first stage is left in `rates`.
-    """
-    n, s = path.stride, method.stages
-    for i in range(s - 1, 0, -1):
-        time, rate = t + method.c[i] * h, at(rates, i * n)
-        # The last stage is the field at the new state.
-        if method.gamma > 0.0:
-            for m in range(n):
-                argument[m] = new[m] if i == s - 1 else 0.0
-            scale, stage = h * method.gamma, block + i * n
-            implicit_stage_back(model, scale, time, p, u, path, stage, row + i, rate, argument, gp)
-        else:
-            stage_back(model, time, p, u, path, block + i * n, row + i, rate, argument, gp)
-            for m in range(n):
-                argument[m] += new[m] if i == s - 1 else 0.0
-        for m in range(n):
-            old[m] += argument[m]
-        spread(argument, h, at(method.a, i * s), rates, i, n)
 
 
 @device
@@ -120,10 +94,9 @@ def pull_back(model, method, start, times, count, cotangents, p, inputs, pieces,
                 rates[(s - 1) * n + m] = 0.0
             continue
         outputs_back(method, n, t, h, times, cotangents, before, path.reached[step], old, rates, path.weights)
-        if method.linear:
-            rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp)
-        else:
-            step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp)
+        y, k, tapes = at(path.states, block), at(path.rates, block), at(path.tapes, row * model.field_tape)
+        there = model.address, t, h, p, u, y, k, tapes, path.work
+        call(model.step_back, (*there, new, old, rates, argument, gp))
         for m in range(n):
             new[m], old[m] = old[m], 0.0
             rates[(s - 1) * n + m] = shared * rates[m]

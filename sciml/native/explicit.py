@@ -1,4 +1,4 @@
-r"""Adaptive Runge-Kutta integration that remembers its steps for the reverse pass; implicit stages plug in.
+r"""Adaptive Runge-Kutta integration that remembers its steps for the reverse pass; `steps` has the steps themselves.
 
 .. math:: Y_i = y + h \sum_{j<i} a_{ij} k_j, \qquad k_i = f(t + c_i h, Y_i), \qquad y_{+} = Y_s
 
@@ -10,10 +10,8 @@ import math
 from typing import Any, NamedTuple
 
 from sciml.native.compilation import at, call, device, pointer
-from sciml.native.implicit import attempt_implicit
 from sciml.native.method import dense_weights
 from sciml.native.networks import aligned
-from sciml.native.rosenbrock import attempt_rosenbrock
 from sciml.native.vectors import combine
 from sciml.solvers.control import (
     BETA,
@@ -47,8 +45,7 @@ class Path(NamedTuple):
         rates: Values of the field.
         tapes: Tape rows of the field.
         weights: Scratch for the weights of the stages in the dense output.
-        zero: A row of zeros.
-        error: The error estimate.
+        error: The error estimate of a step, and behind that row its norm.
         work: Matrices and vectors of implicit stages; empty for an explicit method.
     """
 
@@ -61,7 +58,6 @@ class Path(NamedTuple):
     rates: Any
     tapes: Any
     weights: Any
-    zero: Any
     error: Any
     work: Any
 
@@ -70,7 +66,7 @@ def path_size(states: int, stages: int, tape: int, capacity: int, work: int) -> 
     """How many floats hold a path of `capacity` steps, every part starting on a cache line."""
     stride = -(-states // 4) * 4
     parts = (capacity, capacity, capacity * stages * stride, capacity * stages * stride)
-    return sum(map(aligned, (*parts, (1 + capacity * (stages - 1)) * tape, stages, stride, stride, work)))
+    return sum(map(aligned, (*parts, (1 + capacity * (stages - 1)) * tape, stages, stride + 1, work)))
 
 
 @device
@@ -89,10 +85,9 @@ def carve_path(reached, memory, states, stages, tape, capacity, work):
     rates = after(arguments, block)
     tapes = after(rates, block)
     weights = after(tapes, (1 + capacity * (stages - 1)) * tape)
-    zero = after(weights, stages)
-    error = after(zero, stride)
-    matrices = after(error, stride)
-    path = Path(capacity, stride, reached, memory, h, arguments, rates, tapes, weights, zero, error, matrices)
+    error = after(weights, stages)
+    matrices = after(error, stride + 1)
+    path = Path(capacity, stride, reached, memory, h, arguments, rates, tapes, weights, error, matrices)
     return path, after(matrices, work)
 
 
@@ -130,38 +125,6 @@ def evaluate(model, t, p, u, path, stage, row):
     """The field at the state at offset `stage`, with the tape row at offset `row`."""
     y, rate, tape = at(path.states, stage), at(path.rates, stage), at(path.tapes, row)
     call(model.field_value, (t, y, p, u, tape, rate))
-
-
-@device
-def attempt(model, method, atol, t, h, p, u, path, block, row):
-    """All stages of one step but the first, and its error norm; not finite if a stage is not.
-
-    Args:
-        model: Record of the model.
-        method: Coefficients.
-        atol: Absolute tolerance of each state.
-        t: Time at the start.
-        h: Signed length.
-        p: Pointer to the parameters.
-        u: Pointer to the inputs.
-        path: Where the stages go.
-        block: Offset of the first stage, in states and rates.
-        row: Offset of the tape row of the second stage.
-
-    Returns:
-        The root mean square of the error estimate in units of the tolerance.
-    """
-    n, s, stride = model.states, method.stages, path.stride
-    y, rates, a = at(path.states, block), at(path.rates, block), at(method.a, 0)
-    for i in range(1, s):
-        combine(y, h, at(a, i * s), rates, i, stride, at(y, i * stride))
-        evaluate(model, t + method.c[i] * h, p, u, path, block + i * stride, row + (i - 1) * model.field_tape)
-    combine(at(path.zero, 0), h, at(method.error, 0), rates, s, stride, at(path.error, 0))
-    norm = 0.0
-    for m in range(n):
-        size = max(abs(path.states[block + m]), abs(path.states[block + (s - 1) * stride + m]))
-        norm += (path.error[m] / (atol[m] + model.rtol * size)) ** 2
-    return math.sqrt(norm / n)
 
 
 @device
@@ -273,7 +236,7 @@ def integrate(model, method, start, times, count, p, inputs, pieces, path, outpu
     n, s = model.states, method.stages
     stride = path.stride
     block_size, row_size = s * stride, (s - 1) * model.field_tape
-    end, atol = times[count - 1], pointer(model.atol)
+    end = times[count - 1]
     direction = 1.0 if end >= start else -1.0
     written = 0
     while written < count and times[written] == start:
@@ -297,18 +260,13 @@ def integrate(model, method, start, times, count, p, inputs, pieces, path, outpu
         final = arrives and stop == end
         if arrives:
             h = stop - t
-        if method.linear:
-            first = row - model.field_tape
-            error = attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, first, not rejected)
-        elif method.gamma > 0.0:
-            error = attempt_implicit(model, method, atol, t, h, p, u, path, block, row)
-        else:
-            error = attempt(model, method, atol, t, h, p, u, path, block, row)
+        y, rates, tapes = at(path.states, block), at(path.rates, block), at(path.tapes, row - model.field_tape)
+        call(model.step, (model.address, t, h, 0 if rejected else 1, p, u, y, rates, tapes, path.error, path.work))
+        error = path.error[stride]
         if error <= 1.0:
             t_next, halted = stop if arrives else t + h, 0.0
             if model.look != 0:
-                y, rates, left = at(path.states, block), at(path.rates, block), count
-                call(model.look, (model.address, t, t_next, h, y, rates, p, u, times, left, written, watch))
+                call(model.look, (model.address, t, t_next, h, y, rates, p, u, times, count, written, watch))
                 halted = watch[0]
                 t_next = watch[1] if halted == 1.0 else t_next
             written = write_outputs(method, path, block, t, h, t_next, times, count, written, outputs)

@@ -12,8 +12,9 @@ import math
 
 import numpy as np
 
-from sciml.native.compilation import at, call, device
+from sciml.native.compilation import at, call, device, pointer
 from sciml.native.linear import factorize, solve_factored, solve_transposed
+from sciml.native.method import error_norm, stride_of
 from sciml.native.networks import aligned
 from sciml.native.vectors import combine
 
@@ -53,16 +54,16 @@ def shifted(jacobian, factors, n, scale):
 
 
 @device
-def attempt_implicit(model, method, atol, t, h, p, u, path, block, row):
-    """All stages of one step but the first, and its error norm; arguments as in `explicit.attempt`.
+def attempt_implicit(model, method, t, h, p, u, y, rates, tapes, estimate, work):
+    """All stages of one step but the first, and its error norm; arguments as in `steps.attempt`.
 
     Returns:
         The root mean square of the error estimate in units of the tolerance; `UNSOLVED`, or infinite, if a
         stage was not found.
     """
-    n, s, stride = model.states, method.stages, path.stride
-    jacobian, factors, pivots, base, change, tape, _ = work_parts(path.work, n, stride)
-    y, rates, scale = at(path.states, block), at(path.rates, block), h * method.gamma
+    n, s, stride, atol = model.states, method.stages, stride_of(model), pointer(model.atol)
+    jacobian, factors, pivots, base, change, tape, _ = work_parts(work, n, stride)
+    scale = h * method.gamma
     call(model.jacobian_value, (t, y, p, u, tape, jacobian))
     shifted(jacobian, factors, n, scale)
     if not factorize(factors, n, pivots):
@@ -73,7 +74,7 @@ def attempt_implicit(model, method, atol, t, h, p, u, path, block, row):
         combine(y, h, at(method.a, i * s), rates, i, stride, base)
         for m in range(n):
             state[m] = base[m] + scale * before[m]
-        stage_tape = at(path.tapes, row + (i - 1) * model.field_tape)
+        stage_tape = at(tapes, i * model.field_tape)
         solved, previous = False, 0.0
         for iteration in range(ITERATIONS):
             call(model.field_value, (t + method.c[i] * h, state, p, u, stage_tape, rate))
@@ -103,16 +104,12 @@ def attempt_implicit(model, method, atol, t, h, p, u, path, block, row):
             return UNSOLVED
         for m in range(n):
             rate[m] = (state[m] - base[m]) / scale
-    combine(path.zero, h, method.error, rates, s, stride, path.error)
-    norm = 0.0
-    for m in range(n):
-        size = max(abs(y[m]), abs(path.states[block + (s - 1) * stride + m]))
-        norm += (path.error[m] / (atol[m] + model.rtol * size)) ** 2
-    return math.sqrt(norm / n)
+    combine(None, h, method.error, rates, s, stride, estimate)
+    return error_norm(model, y, at(y, (s - 1) * stride), estimate)
 
 
 @device
-def implicit_stage_back(model, scale, t, p, u, path, stage, row, rate, argument, gp):
+def implicit_stage_back(model, scale, t, p, u, y, tape, work, rate, argument, gp):
     r"""Pull the cotangents of one implicit stage and of its rate back through the solved equation.
 
     By the implicit function theorem, with J at the solved stage,
@@ -126,16 +123,15 @@ def implicit_stage_back(model, scale, t, p, u, path, stage, row, rate, argument,
         t: Time of the stage.
         p: Pointer to the parameters.
         u: Pointer to the inputs.
-        path: The steps.
-        stage: Offset of the stage in the states.
-        row: Number of its tape row.
+        y: Pointer to the stage.
+        tape: Pointer to its tape row.
+        work: Scratch.
         rate: Cotangent of the rate; what the field receives is left there.
         argument: Direct cotangent of the stage's state; replaced by lambda, the cotangent of its known part.
         gp: Pointer to the gradient by the parameters, which is added to.
     """
     n = model.states
-    jacobian, factors, pivots, base, _, jacobian_tape, _ = work_parts(path.work, n, path.stride)
-    y, tape = at(path.states, stage), at(path.tapes, row * model.field_tape)
+    jacobian, factors, pivots, base, _, jacobian_tape, _ = work_parts(work, n, stride_of(model))
     call(model.jacobian_value, (t, y, p, u, jacobian_tape, jacobian))
     shifted(jacobian, factors, n, scale)
     for i in range(n):

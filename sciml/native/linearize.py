@@ -7,13 +7,13 @@ are predictions wherever a network is learned.
 
 import math
 
-from sciml.native.adjoint import pull_back
 from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer
-from sciml.native.explicit import SUCCESS, integrate, piece_at
+from sciml.native.explicit import SUCCESS, piece_at
+from sciml.native.lanes import carve_lane
 from sciml.native.loss_kernels import begin, fold, initial_back
 from sciml.native.method import unpack
 from sciml.native.records import shot_of, task_at
-from sciml.native.trajectory import carve_lane, own_part
+from sciml.native.trajectory import own_part
 from sciml.native.transforms import backward
 
 
@@ -41,11 +41,9 @@ def initial_part(task, number, slopes):
 
 
 @device
-def pull(task, method, number, lane, steps, p, u, times, slopes):
+def pull(task, number, lane, steps, slopes):
     """Carry `lane.cotangents` back through so many steps of a shot, into `slopes`."""
-    shot = shot_of(task, number)
-    gp, rows, pieces, cotangents = own_part(task, shot, slopes), shot.rows, shot.pieces, lane.cotangents
-    pull_back(task, method, shot.start, times, rows, cotangents, p, u, pieces, lane.path, steps, gp, lane.adjoint)
+    call(task.pull_back_shot, (task.address, number, 0, steps, own_part(task, shot_of(task, number), slopes)))
     initial = pointer(task.initial_slopes + 8 * number * task.states)
     for m in range(task.states):
         initial[m] = lane.adjoint[m]
@@ -54,7 +52,7 @@ def pull(task, method, number, lane, steps, p, u, times, slopes):
 
 
 @device
-def rows_of(task, method, number, lane, p, u, times, slopes, wanted, predicted, jacobian, done):
+def rows_of(task, number, lane, p, u, times, slopes, wanted, predicted, jacobian, done):
     """Predictions of one shot's rows and the Jacobian of the wanted ones; returns how many Jacobian rows are filled."""
     shot, stride, outputs = shot_of(task, number), lane.path.stride, task.observables_outputs
     inputs, gp, piece = u, own_part(task, shot, slopes), 0
@@ -79,14 +77,14 @@ def rows_of(task, method, number, lane, p, u, times, slopes, wanted, predicted, 
             call(task.observables_vjp, (times[row], y, p, u, tape, lane.predicted_slopes, g, gp))
             if task.observables_weights != 0:
                 call(task.observables_weights, (tape, 1, gp))
-            pull(task, method, number, lane, steps, p, inputs, times, slopes)
+            pull(task, number, lane, steps, slopes)
             to_coordinates(task, slopes, jacobian[done])
             done += 1
     return done
 
 
 @device
-def gap_of(task, method, number, lane, p, u, times, slopes, gaps, jacobian, joint, done):
+def gap_of(task, number, lane, slopes, gaps, jacobian, joint, done):
     """Gaps between a shot's end and the next one's start, and their Jacobian."""
     shot, n, stride = shot_of(task, number), task.states, lane.path.stride
     logarithmic = at(pointer(task.continuity), n)
@@ -101,7 +99,7 @@ def gap_of(task, method, number, lane, p, u, times, slopes, gaps, jacobian, join
         clear(slopes, task.slopes_size)
         clear(lane.cotangents, shot.rows * stride)
         lane.cotangents[last + m] = da
-        pull(task, method, number, lane, shot.steps, p, u, times, slopes)
+        pull(task, number, lane, shot.steps, slopes)
         next_slopes = pointer(task.initial_slopes + 8 * shot.next * n)
         clear(next_slopes, n)
         clear(pointer(task.gap_slopes + 8 * shot.next * n), n)
@@ -140,14 +138,11 @@ def linearize(address, wanted, predicted, jacobian, gaps):
         initial = pointer(task.initial + 8 * number * task.states)
         for m in range(task.states):
             lane.path.states[m] = initial[m]
-        status, steps, reached, tried = integrate(
-            task, method, shot.start, times, shot.rows, p, u, shot.pieces, lane.path, lane.outputs, 1, lane.watch
-        )
-        shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
-        if status != SUCCESS:
+        call(task.solve_shot, (task.address, number, 0, 1))
+        if shot.status != SUCCESS:
             return False
-        done = rows_of(task, method, number, lane, p, u, times, slopes, wanted, predicted, jacobian, done)
+        done = rows_of(task, number, lane, p, u, times, slopes, wanted, predicted, jacobian, done)
         if shot.next >= 0:
-            end = gap_of(task, method, number, lane, p, u, times, slopes, gaps, jacobian, joint, end)
+            end = gap_of(task, number, lane, slopes, gaps, jacobian, joint, end)
             joint += 1
     return True

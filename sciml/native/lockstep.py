@@ -16,8 +16,11 @@ from sciml.native.explicit import (
     first_length,
     rejected_length,
 )
+from sciml.native.lanes import carve_lane
+from sciml.native.method import unpack
+from sciml.native.pack_path import carve_packs
 from sciml.native.packs import SIZE, load, maximum, splat, store
-from sciml.native.records import shot_of
+from sciml.native.records import shot_of, task_at
 from sciml.solvers.control import PREVIOUS_ERROR_FLOOR, STRETCH
 
 
@@ -177,24 +180,22 @@ def set_lengths(path):
         path.length[lane] = path.end[lane] - path.clock[lane] if path.going[lane] and final else h
 
 
-@device
-def integrate_packs(task, method, first, last, scratch, path, initial, step, outputs, ends, stride):
+def integrate_packs(address, first, last, slot, states, ends):
     """Integrate the shots from `first` to before `last`; a lane that is free takes the next.
 
     Args:
-        task: Record of the model and the solver's settings.
-        method: Coefficients.
+        address: Of the task.
         first: Number of the first shot.
         last: Number behind the last shot.
-        scratch: Memory of one trajectory, in which each begins.
-        path: Memory of the lanes, for one step.
-        initial: Initial states of all shots.
-        step: How far these are apart.
-        outputs: Receives the states at the output times, `task.rows` rows of `stride` for each shot.
+        slot: The memory to work in.
+        states: `task.rows` states for each shot, the first of them known; receives the others.
         ends: Receives the states that were reached.
-        stride: Length of a row of outputs.
     """
+    task = task_at(address)
+    method = unpack(pointer(task.method))
+    scratch, path = carve_lane(task, method, slot), carve_packs(task, method, slot)
     n, s, p = task.states, method.stages, pointer(shot_of(task, first).numbers)
+    size = task.rows * n
     last_stage = (s - 1) * n
     for k in range(s * n * SIZE):
         path.states[k], path.rates[k] = 0.0, 0.0
@@ -204,12 +205,12 @@ def integrate_packs(task, method, first, last, scratch, path, initial, step, out
     while True:
         for lane in range(SIZE):
             while path.going[lane] == 0 and following < last:
-                out = at(outputs, following * task.rows * stride)
-                active += take_seat(task, method, following, lane, scratch, path, initial, step, out, stride)
+                out = at(states, following * size)
+                active += take_seat(task, method, following, lane, scratch, path, states, size, out, n)
                 if path.going[lane] == 0:
                     status = shot_of(task, following).status
                     leave(task, status, lane, path)
-                    write_end(task, status, lane, path, task.rows, out, at(ends, following * n), stride)
+                    write_end(task, status, lane, path, task.rows, out, at(ends, following * n), n)
                 following += 1
         if active == 0:
             return
@@ -220,15 +221,15 @@ def integrate_packs(task, method, first, last, scratch, path, initial, step, out
             if path.going[lane] == 0:
                 continue
             number, t, h, error = path.shot[lane], path.clock[lane], path.length[lane], path.norms[lane]
-            out, shot = at(outputs, number * task.rows * stride), shot_of(task, number)
+            out, shot = at(states, number * size), shot_of(task, number)
             status = judge(task, method, lane, path, error)
             if error <= 1.0:
                 times = pointer(task.times + 8 * shot.first)
-                write_lane(method, path, 0, lane, n, t, h, path.clock[lane], times, task.rows, out, stride)
+                write_lane(method, path, 0, lane, n, t, h, path.clock[lane], times, task.rows, out, n)
                 for m in range(n):
                     path.states[m * SIZE + lane] = path.states[(last_stage + m) * SIZE + lane]
                     path.rates[m * SIZE + lane] = path.rates[(last_stage + m) * SIZE + lane]
             if status >= 0:
                 leave(task, status, lane, path)
-                write_end(task, status, lane, path, task.rows, out, at(ends, number * n), stride)
+                write_end(task, status, lane, path, task.rows, out, at(ends, number * n), n)
                 active -= 1

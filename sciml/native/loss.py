@@ -145,7 +145,8 @@ class Loss:
         )
         self.model, n, count = model, model.states, len(shots)
         self._parallel = parallel
-        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step)
+        self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step, reverse=True)
+        self.task.set(**loss_kernels.lane_addresses())
         gaps = np.stack([np.broadcast_to(x, (n,)) for x in (continuity, logarithmic)])
         self.task.attach("continuity", gaps)
         for name in ("initial", "initial_slopes", "gap_slopes"):

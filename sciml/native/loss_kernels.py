@@ -2,15 +2,13 @@
 
 import math
 
-from numba import get_thread_id, prange
+from numba import get_thread_id, prange, types
 
-from sciml.native.compilation import at, call, device, integer_pointer, kernel, pointer, reordered
+from sciml.native.compilation import at, call, compiled_address, device, integer_pointer, kernel, pointer, reordered
 from sciml.native.method import unpack
-from sciml.native.pack_path import carve_packs
-from sciml.native.pack_trajectory import run_wave
 from sciml.native.packs import SIZE
 from sciml.native.records import shot_of, task_at
-from sciml.native.trajectory import carve_lane, own_part, run_shot
+from sciml.native.trajectory import own_part, run_shot
 from sciml.native.transforms import backward, forward
 
 
@@ -39,29 +37,34 @@ def begin(task):
                 y[m] = free[m]
 
 
-@device
-def run_lane(task, lane, slot, slopes):
-    """Work through one lane's contiguous part of the shots, in the memory of a slot."""
+def run_lane(address, lane, slot, slopes):
+    """Work through one lane's contiguous part of the shots, in the memory of a slot; with their gradients if `slopes`."""
+    task = task_at(address)
     gp = pointer(task.slopes + 8 * lane * task.slopes_size)
-    if slopes:
+    if slopes != 0:
         for i in range(task.slopes_size):
             gp[i] = 0.0
-    method = unpack(pointer(task.method))
-    scratch = carve_lane(task, method, slot)
     if task.pack_value != 0:
-        path, count, waves = carve_packs(task, method, slot), task.shot_count, (task.shot_count + SIZE - 1) // SIZE
+        count, waves = task.shot_count, (task.shot_count + SIZE - 1) // SIZE
         for wave in range(lane * waves // task.lanes, (lane + 1) * waves // task.lanes):
             first, last = wave * count // waves, (wave + 1) * count // waves
-            run_wave(task, method, first, last, scratch, path, gp, slopes)
+            call(task.run_wave, (address, first, last, slot, gp, slopes))
         return
+    method = unpack(pointer(task.method))
     for number in range(lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes):
-        run_shot(task, number, scratch, method, gp, slopes)
+        run_shot(task, method, number, slot, gp, slopes != 0)
+
+
+def lane_addresses() -> dict[str, int]:
+    """Address of `run_lane`, by field of the task."""
+    i = types.int64
+    return {"run_lane": compiled_address(run_lane, i, i, i, i)}
 
 
 @device
-def slot_of(task, lane, thread):
-    """The memory for a lane: its thread's, where there are fewer threads than lanes."""
-    return thread if task.slots < task.lanes else lane
+def start_lane(task, lane, thread, slopes):
+    """Run a lane in its own memory, or in its thread's, where there are fewer threads than lanes."""
+    call(task.run_lane, (task.address, lane, thread if task.slots < task.lanes else lane, slopes))
 
 
 @reordered
@@ -142,7 +145,7 @@ def evaluate(address, gradient):
     task = task_at(address)
     begin(task)
     for lane in range(task.lanes):
-        run_lane(task, lane, 0, gradient.size > 0)
+        call(task.run_lane, (address, lane, 0, min(gradient.size, 1)))
     return finish(task, gradient)
 
 
@@ -153,8 +156,8 @@ def evaluate_parallel(address, gradient):
     The body of a `prange` loop must be one call: numba takes writes through pointers that the body itself makes for
     dead code.
     """
-    slopes = gradient.size > 0
+    slopes = min(gradient.size, 1)
     begin(task_at(address))
     for lane in prange(task_at(address).lanes):
-        run_lane(task_at(address), lane, slot_of(task_at(address), lane, get_thread_id()), slopes)
+        start_lane(task_at(address), lane, get_thread_id(), slopes)
     return finish(task_at(address), gradient)

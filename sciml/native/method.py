@@ -1,10 +1,11 @@
 """Runge-Kutta coefficients as one flat array, the way kernels take them, and back as pointers."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sciml.native.compilation import at, device
+from sciml.native.compilation import at, device, pointer
 from sciml.solvers.methods.tableau import Rosenbrock, Tableau
 
 
@@ -50,6 +51,21 @@ def unpack(packed):
     parts = at(packed, c), at(packed, a), at(packed, error), at(packed, dense)
     extra = at(packed, coupling), at(packed, coupling + s * s)
     return Method(s, degree, packed[2], packed[3], packed[4], int(packed[5]), *parts, *extra)
+
+
+@device
+def stride_of(model):
+    """Length of a row of states: their number, rounded up to a multiple of four."""
+    return (model.states + 3) // 4 * 4
+
+
+@device
+def error_norm(model, old, new, estimate):
+    """Root mean square of the error estimate of a step in units of the tolerance."""
+    atol, norm = pointer(model.atol), 0.0
+    for m in range(model.states):
+        norm += (estimate[m] / (atol[m] + model.rtol * max(abs(old[m]), abs(new[m])))) ** 2
+    return math.sqrt(norm / model.states)
 
 
 @device

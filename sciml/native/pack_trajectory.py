@@ -5,22 +5,28 @@ Shots begin together, so that the reverse pass can begin together; those that en
 
 import math
 
-from sciml.native.compilation import at, device, pointer
+from numba import types
+
+from sciml.native.compilation import POINTER, at, compiled_address, device, pointer
 from sciml.native.explicit import FULL, SUCCESS
+from sciml.native.lanes import Lane, carve_lane
 from sciml.native.lockstep import (
     attempt_packs,
     dense_packs,
     evaluate_packs,
+    integrate_packs,
     judge,
     leave,
     set_lengths,
     take_seat,
     write_lane,
 )
+from sciml.native.method import unpack
 from sciml.native.pack_adjoint import pull_back_packs, times_of
+from sciml.native.pack_path import carve_packs
 from sciml.native.packs import SIZE, load, store
-from sciml.native.records import shot_of
-from sciml.native.trajectory import Lane, own_part, score
+from sciml.native.records import shot_of, task_at
+from sciml.native.trajectory import own_part, score
 
 
 @device
@@ -131,11 +137,13 @@ def integrate_wave(task, method, first, last, scratch, path, keep):
     return place
 
 
-@device
-def run_wave(task, method, first, last, scratch, path, gp, slopes):
+def run_wave(address, first, last, slot, gp, slopes):
     """Values of at most eight shots; with `slopes`, their gradients too. As `trajectory.run_shot`."""
+    task = task_at(address)
+    method = unpack(pointer(task.method))
+    scratch, path = carve_lane(task, method, slot), carve_packs(task, method, slot)
     n, size = task.states, task.rows * scratch.path.stride
-    places = integrate_wave(task, method, first, last, scratch, path, 1 if slopes else 0)
+    places = integrate_wave(task, method, first, last, scratch, path, slopes)
     total = 0.0
     for number in range(first, last):
         shot, lane = shot_of(task, number), number - first
@@ -152,10 +160,10 @@ def run_wave(task, method, first, last, scratch, path, gp, slopes):
                 scratch.adjoint,
                 scratch.watch,
             )
-            shot.value = score(task, shot, view, own_part(task, shot, gp), slopes)
+            shot.value = score(task, shot, view, own_part(task, shot, gp), slopes != 0)
         total += shot.value
     # Where one failed, the value of all is infinite, and nobody wants the gradient.
-    if not slopes or not math.isfinite(total):
+    if slopes == 0 or not math.isfinite(total):
         return
     pull_back_packs(task, method, path, places, pointer(shot_of(task, first).numbers), gp)
     for number in range(first, last):
@@ -165,3 +173,11 @@ def run_wave(task, method, first, last, scratch, path, gp, slopes):
             initial_slopes[m] = path.new[m * SIZE + lane]
         for i in range(task.scalars):
             target[i] += path.gq[i * SIZE + lane]
+
+
+def pack_addresses(reverse: bool) -> dict[str, int]:
+    """Addresses of what works on packs, by field of the task: with gradients, or solutions alone."""
+    i = types.int64
+    if reverse:
+        return {"run_wave": compiled_address(run_wave, i, i, i, i, POINTER, i)}
+    return {"integrate_packs": compiled_address(integrate_packs, i, i, i, i, POINTER, POINTER)}

@@ -27,6 +27,8 @@ _PACKS = [
     "inputs",
 ]
 _PACKS += ["pack_floats_size", "pack_integers_size"]
+# Addresses of what the kernels share: `steps`, `shots`, `pack_trajectory`, a lane of `loss_kernels` or of `solve`.
+_CALLS = ["step", "step_back", "solve_shot", "pull_back_shot", "run_wave", "integrate_packs", "run_lane"]
 # Of events: addresses of the functions of `watch` and `resets`, the record's own address; how many events there are, most
 # resets of a trajectory, rows of a lane's table, memory of a lane.
 _EVENTS = ["look", "open_stretch", "meet", "meet_back", "address", "event_count", "max_resets", "hits", "watch_size"]
@@ -59,7 +61,7 @@ _ARRAYS = [
 ]
 
 TASK = np.dtype(
-    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_PACKS, *_EVENTS, *_ARRAYS)]
+    [(name, np.int64) for name in (*_ROUTINES, "prepare", *_SIZES, *_PACKS, *_CALLS, *_EVENTS, *_ARRAYS)]
     + [(name, np.float64) for name in ("rtol", "first_step", "largest_step", "constant")],
     align=True,
 )

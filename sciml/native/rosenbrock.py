@@ -19,6 +19,7 @@ import math
 from sciml.native.compilation import at, call, device
 from sciml.native.implicit import UNSOLVED, work_parts
 from sciml.native.linear import invert
+from sciml.native.method import error_norm, stride_of
 from sciml.native.vectors import combine, spread
 
 
@@ -38,19 +39,18 @@ def inverted(jacobian, matrix, n, stride, scale, transposed, pivots, column):
 
 
 @device
-def attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, row, fresh):
-    """All stages of one step, the new state, and the error norm; arguments as in `explicit.attempt`.
+def attempt_rosenbrock(model, method, t, h, fresh, p, u, y, rates, tapes, estimate, work):
+    """All stages of one step, the new state, and the error norm; arguments as in `steps.attempt`.
 
     Args:
-        row: Offset of the tape row of the first stage.
         fresh: Whether the step starts from a new state; after a rejection its Jacobian is known.
+        tapes: Pointer to the tape row of the first stage.
 
     Returns:
         The root mean square of the error estimate in units of the tolerance; `UNSOLVED` for a singular matrix.
     """
-    n, s, stride = model.states, method.stages, path.stride
-    jacobian, inverse, pivots, right, column, tape, _ = work_parts(path.work, n, stride)
-    y, rates, gamma = at(path.states, block), at(path.rates, block), method.gamma
+    n, s, stride, gamma = model.states, method.stages, stride_of(model), method.gamma
+    jacobian, inverse, pivots, right, column, tape, _ = work_parts(work, n, stride)
     if fresh:
         call(model.jacobian_value, (t, y, p, u, tape, jacobian))
     if not inverted(jacobian, inverse, n, stride, h * gamma, True, pivots, column):
@@ -59,24 +59,21 @@ def attempt_rosenbrock(model, method, atol, t, h, p, u, path, block, row, fresh)
         state, rate = at(y, i * stride), at(rates, i * stride)
         if i > 0:
             combine(y, h, at(method.a, i * s), rates, i, stride, state)
-        stage_tape = at(path.tapes, row + i * model.field_tape)
+        stage_tape = at(tapes, i * model.field_tape)
         call(model.field_value, (t + method.c[i] * h, state, p, u, stage_tape, right))
         combine(right, 1.0, at(method.coupling, i * s), rates, i, stride, right)
         if model.jacobian_outputs > n * n:
             for m in range(n):
                 right[m] += h * method.drift[i] * jacobian[n * n + m]
-        combine(path.zero, gamma, right, inverse, n, stride, rate)
+        combine(None, gamma, right, inverse, n, stride, rate)
     new = at(y, (s - 1) * stride)
     combine(y, h, at(method.a, (s - 1) * s), rates, s - 1, stride, new)
-    combine(path.zero, h, method.error, rates, s - 1, stride, path.error)
-    norm = 0.0
-    for m in range(n):
-        norm += (path.error[m] / (atol[m] + model.rtol * max(abs(y[m]), abs(new[m])))) ** 2
-    return math.sqrt(norm / n)
+    combine(None, h, method.error, rates, s - 1, stride, estimate)
+    return error_norm(model, y, new, estimate)
 
 
 @device
-def rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, rates, argument, gp):
+def rosenbrock_step_back(model, method, t, h, p, u, y, k, tapes, work, new, old, rates, argument, gp):
     """Pull the cotangents of the new state and of the stages of one step back to its first state.
 
     Args:
@@ -86,18 +83,18 @@ def rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, 
         h: Its signed length.
         p: Pointer to the parameters.
         u: Pointer to the inputs.
-        path: The steps.
-        block: Offset of the step in states and rates.
-        row: Number of the tape row of its first stage.
+        y: Pointer to the stages' states.
+        k: Pointer to their rates.
+        tapes: Pointer to the tape row of the first stage.
+        work: Scratch.
         new: Cotangent of the new state.
         old: Cotangent of the first state, which is added to.
         rates: Cotangents of the stages; what the field receives is left there.
         argument: A row of scratch.
         gp: Pointer to the gradient by the parameters, which is added to.
     """
-    n, s, stride = model.states, method.stages, path.stride
-    jacobian, inverse, pivots, received, column, jacobian_tape, cotangents = work_parts(path.work, n, stride)
-    y, scale = at(path.states, block), h * method.gamma
+    n, s, stride, scale = model.states, method.stages, stride_of(model), h * method.gamma
+    jacobian, inverse, pivots, received, column, jacobian_tape, cotangents = work_parts(work, n, stride)
     call(model.jacobian_value, (t, y, p, u, jacobian_tape, jacobian))
     # A singular matrix leaves numbers that are not finite, which the loss turns into infinity.
     if not inverted(jacobian, inverse, n, stride, scale, False, pivots, column):
@@ -109,17 +106,17 @@ def rosenbrock_step_back(model, method, t, h, p, u, path, block, row, new, old, 
         cotangents[m] = 0.0
     spread(new, h, at(method.a, (s - 1) * s), rates, s - 1, stride)
     for i in range(s - 2, -1, -1):
-        rate, k = at(rates, i * stride), at(path.rates, block + i * stride)
+        rate, own = at(rates, i * stride), at(k, i * stride)
         for m in range(n):
             received[m] = rate[m]
-        combine(path.zero, 1.0, received, inverse, n, stride, rate)
+        combine(None, 1.0, received, inverse, n, stride, rate)
         for a in range(n):
             for b in range(n):
-                cotangents[a * n + b] += scale * rate[a] * k[b]
+                cotangents[a * n + b] += scale * rate[a] * own[b]
         for m in range(n):
             rate[m] *= method.gamma
             cotangents[n * n + m] += h * method.drift[i] * rate[m]
-        stage, tape = at(y, i * stride), at(path.tapes, (row + i) * model.field_tape)
+        stage, tape = at(y, i * stride), at(tapes, i * model.field_tape)
         call(model.field_vjp, (t + method.c[i] * h, stage, p, u, tape, rate, argument, gp))
         for m in range(n):
             old[m] += argument[m]

@@ -15,13 +15,13 @@ Reference:
 import math
 
 from sciml.native.compilation import at, call, device, kernel, pointer
-from sciml.native.explicit import NON_FINITE, SUCCESS, integrate, piece_at
+from sciml.native.explicit import NON_FINITE, SUCCESS, piece_at
+from sciml.native.lanes import carve_lane
 from sciml.native.likelihood import LOGNORMAL, information, misfit
 from sciml.native.loss_kernels import begin
 from sciml.native.method import unpack
 from sciml.native.records import column_of, shot_of, task_at
 from sciml.native.sensitivities import carve_sweep, derivatives, push, push_forward, start_sensitivities
-from sciml.native.trajectory import carve_lane
 from sciml.native.transforms import transform
 
 # Kinds of Gaussian priors: on the number itself, or on its logarithm.
@@ -31,18 +31,14 @@ GROWTH, DECAY = 5.0, 0.2
 
 
 @device
-def follow(task, lane, method, number, keep) -> tuple:
+def follow(task, lane, number, keep) -> tuple:
     """Integrate one shot from its initial state into the lane; its status, and its number of steps."""
-    shot, n, path = shot_of(task, number), task.states, lane.path
-    p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
+    shot, n = shot_of(task, number), task.states
     initial = pointer(task.initial + 8 * number * n)
     for m in range(n):
-        path.states[m] = initial[m]
-    status, steps, reached, tried = integrate(
-        task, method, shot.start, times, shot.rows, p, u, shot.pieces, path, lane.outputs, keep, lane.watch
-    )
-    shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
-    return status, steps
+        lane.path.states[m] = initial[m]
+    call(task.solve_shot, (task.address, number, 0, keep))
+    return shot.status, shot.steps
 
 
 @device
@@ -51,7 +47,7 @@ def predict(task, lane, method, limits, predicted):
     width = task.observables_outputs
     for number in range(task.shot_count):
         shot = shot_of(task, number)
-        status, _ = follow(task, lane, method, number, 0)
+        status, _ = follow(task, lane, number, 0)
         if status != SUCCESS:
             return status
         p, inputs, times, piece = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first), 0
@@ -172,7 +168,7 @@ def differentiate(task, lane, method, theta, moving, places, codes, scales, resu
     states = at(results, 0)
     for number in range(task.shot_count):
         shot = shot_of(task, number)
-        status, steps = follow(task, lane, method, number, 1)
+        status, steps = follow(task, lane, number, 1)
         if status != SUCCESS:
             return status
         p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)

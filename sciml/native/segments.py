@@ -14,7 +14,7 @@ def behind(model, method, path, steps):
     """The path behind some of its steps; its first tape row is the last of those steps."""
     n, rows = steps * method.stages * path.stride, steps * (method.stages - 1) * model.field_tape
     kept = at(path.reached, steps), at(path.t, steps), at(path.h, steps), at(path.states, n), at(path.rates, n)
-    rest = path.weights, path.zero, path.error, path.work
+    rest = path.weights, path.error, path.work
     return Path(path.capacity - steps, path.stride, *kept, at(path.tapes, rows), *rest)
 
 

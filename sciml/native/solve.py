@@ -7,20 +7,17 @@ from threading import Lock
 
 import numba
 import numpy as np
-from numba import prange
+from numba import prange, types
 
-from sciml.native.compilation import at, call, device, kernel, pointer
+from sciml.native.compilation import POINTER, at, call, compiled_address, device, kernel, pointer
 from sciml.native.explicit import FULL, SUCCESS
-from sciml.native.lockstep import integrate_packs
+from sciml.native.lanes import carve_lane
 from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.networks import aligned
-from sciml.native.pack_path import carve_packs
 from sciml.native.packs import SIZE
 from sciml.native.records import SHOT, shot_of, task_at
-from sciml.native.segments import integrate_segments
 from sciml.native.task import Task, aligned_copy
-from sciml.native.trajectory import carve_lane
 from sciml.native.watch import carve_watch
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.methods.tsit5 import TSIT5
@@ -37,11 +34,9 @@ class Trajectories:
 
     Attributes:
         states: By trajectory, time and state; NaN behind a failure.
-        status: Of each trajectory, from `explicit`; 0 is success.
-        reached: Time that each trajectory reached.
-        ends: State there.
-        tried: Length of the last step that was tried.
-        steps: Number of accepted steps of each.
+        failed: How many trajectories ended with another status than success.
+        shots: What is known of each trajectory: `records.SHOT`.
+        ends: State that each reached.
         t: Start of each accepted step of the first trajectory, if steps were kept.
         h: Their lengths.
         occurrences: The events that were met, by trajectory, a row for each: event, trajectory, time, two numbers of the
@@ -49,49 +44,74 @@ class Trajectories:
     """
 
     states: np.ndarray
-    status: np.ndarray
-    reached: np.ndarray
+    failed: int
+    shots: np.ndarray
     ends: np.ndarray
-    tried: np.ndarray
-    steps: np.ndarray
     t: np.ndarray
     h: np.ndarray
     occurrences: np.ndarray
 
+    @property
+    def status(self) -> np.ndarray:
+        """Of each trajectory, from `explicit`; 0 is success."""
+        return self.shots["status"]
 
-@device
-def integrate_lane(task, states, ends, lane, keep):
-    """Integrate one lane's contiguous part of the shots from their initial states."""
-    method, n = unpack(pointer(task.method)), task.states
-    scratch = carve_lane(task, method, lane)
+    @property
+    def reached(self) -> np.ndarray:
+        """Time that each trajectory reached."""
+        return self.shots["reached"]
+
+    @property
+    def tried(self) -> np.ndarray:
+        """Length of the last step that each tried."""
+        return self.shots["tried"]
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Number of accepted steps of each."""
+        return self.shots["steps"]
+
+
+def integrate_lane(address, lane, states, ends, keep):
+    """Integrate one lane's contiguous part of the shots from their initial states.
+
+    Args:
+        address: Of the task.
+        lane: Number of the lane, whose memory has the same number.
+        states: `task.rows` states for each shot, the first of them known; receives the others, NaN behind a failure.
+        ends: Receives the states that were reached.
+        keep: 1 if the steps are kept, else 0.
+    """
+    task = task_at(address)
+    method, n, rows = unpack(pointer(task.method)), task.states, task.rows
     first, last = lane * task.shot_count // task.lanes, (lane + 1) * task.shot_count // task.lanes
     if task.pack_value != 0:
-        path = carve_packs(task, method, lane)
-        y, step = at(states, 0), task.rows * n
-        integrate_packs(task, method, first, last, scratch, path, y, step, y, at(ends, 0), n)
+        call(task.integrate_packs, (address, first, last, lane, states, ends))
         return
-    path, outputs, times = scratch.path, scratch.outputs, pointer(task.times)
+    scratch, times = carve_lane(task, method, lane), pointer(task.times)
+    path, outputs = scratch.path, scratch.outputs
     if task.look != 0:
         carve_watch(task, method, scratch.watch).met[0] = 0.0
     for number in range(first, last):
-        shot = shot_of(task, number)
+        shot, out = shot_of(task, number), at(states, number * rows * n)
         for m in range(n):
-            path.states[m] = states[number, 0, m]
-        p, u, start, rows, pieces = pointer(shot.numbers), pointer(shot.inputs), shot.start, task.rows, shot.pieces
-        status, steps, reached, tried = integrate_segments(
-            task, method, number, start, times, rows, p, u, pieces, path, outputs, keep, scratch.watch
-        )
-        shot.status, shot.steps, shot.reached, shot.tried = status, steps, reached, tried
-        direction = 1.0 if times[task.rows - 1] >= start else -1.0
-        for row in range(task.rows):
-            known = direction * (times[row] - reached) <= 0.0
+            path.states[m] = out[m]
+        call(task.solve_shot, (address, number, lane, keep))
+        direction = 1.0 if times[rows - 1] >= shot.start else -1.0
+        for row in range(rows):
+            known = direction * (times[row] - shot.reached) <= 0.0
             for m in range(n):
-                states[number, row, m] = outputs[row * path.stride + m] if known else math.nan
-        last = at(path.states, min(steps, task.capacity - 1) * method.stages * path.stride * keep)
-        if status == SUCCESS:
-            last = at(outputs, (task.rows - 1) * path.stride)
+                out[row * n + m] = outputs[row * path.stride + m] if known else math.nan
+        end = at(path.states, min(shot.steps, task.capacity - 1) * method.stages * path.stride * keep)
+        if shot.status == SUCCESS:
+            end = at(outputs, (rows - 1) * path.stride)
         for m in range(n):
-            ends[number, m] = last[m]
+            ends[number * n + m] = end[m]
+
+
+def _lane_address() -> int:
+    i = types.int64
+    return compiled_address(integrate_lane, i, i, POINTER, POINTER, i)
 
 
 @device
@@ -107,20 +127,37 @@ def begin(task, numbers, times, start):
         shot.numbers = numbers.ctypes.data + 8 * numbers.shape[1] * min(number, numbers.shape[0] - 1)
 
 
+@device
+def start_lane(task, lane, states, ends, keep):
+    """Integrate a lane."""
+    call(task.run_lane, (task.address, lane, at(states, 0), at(ends, 0), keep))
+
+
+@device
+def failures(task):
+    """How many shots have another status than success."""
+    count = 0
+    for number in range(task.shot_count):
+        count += shot_of(task, number).status != SUCCESS
+    return count
+
+
 @kernel(parallel=True)
 def integrate_all(address, numbers, times, start, states, ends, keep):
-    """Integrate every shot; lanes run on threads. The body is one call, as in `loss_kernels.evaluate_parallel`."""
+    """Integrate every shot, lanes on threads; how many fail. The body is one call, as in `loss_kernels.evaluate_parallel`."""
     begin(task_at(address), numbers, times, start)
     for lane in prange(task_at(address).lanes):
-        integrate_lane(task_at(address), states, ends, lane, keep)
+        start_lane(task_at(address), lane, states, ends, keep)
+    return failures(task_at(address))
 
 
 @kernel
 def integrate_one_by_one(address, numbers, times, start, states, ends, keep):
-    """Integrate every shot on this thread: starting threads costs more than one trajectory."""
+    """Integrate every shot on this thread: starting threads costs more than one trajectory. Returns how many fail."""
     begin(task_at(address), numbers, times, start)
     for lane in range(task_at(address).lanes):
-        integrate_lane(task_at(address), states, ends, lane, keep)
+        start_lane(task_at(address), lane, states, ends, keep)
+    return failures(task_at(address))
 
 
 class Integrator:
@@ -154,6 +191,7 @@ class Integrator:
     ) -> None:
         self.model, self.keep, self._tableau = model, int(keep_steps), tableau
         self.task = Task(model, tableau, rtol, atol, max_steps, first_step, largest_step, max_resets)
+        self.task.set(run_lane=_lane_address())
         self._address, self._lock = self.task.address, Lock()
         self._capacity, self._hits = 64 if keep_steps else 1, 64
         self._numbers = self._memory(1)
@@ -190,7 +228,7 @@ class Integrator:
         if len(p) != len(self._numbers):
             self._numbers = self._memory(len(p))
         self._numbers[:, : self.model.parameters] = p
-        threads = numba.get_num_threads()
+        threads = numba.get_num_threads() if len(y0) > 1 else 1
         tables = [np.array(table, dtype=np.float64, ndmin=2) for table in inputs]
         # Packs know constants of a trajectory, no pieces of input signals.
         packed = all(len(table) == 1 for table in tables) and self._packed(len(y0), threads)
@@ -205,14 +243,13 @@ class Integrator:
         arguments = (self._numbers, times, start, states, ends)
         while True:
             states[:, 0] = y0
-            run(self._address, *arguments, self.keep)
-            if not (self._shots["status"] == FULL).any():
+            failed = run(self._address, *arguments, self.keep)
+            if not failed or not (self._shots["status"] == FULL).any():
                 break
             self._grow()
-        shots = self._shots.copy()
-        t, h = self._steps(int(shots["steps"][0]))
+        t, h = self._steps() if self.keep else (_NOTHING[0], _NOTHING[0])
         met = self.task.occurrences() if self.model.events else _NOTHING
-        return Trajectories(states, shots["status"], shots["reached"], ends, shots["tried"], shots["steps"], t, h, met)
+        return Trajectories(states, failed, self._shots.copy(), ends, t, h, met)
 
     def _grow(self) -> None:
         """Twice as much memory for steps that are kept, and for events."""
@@ -257,10 +294,9 @@ class Integrator:
         if inputs >= 0:
             self.task.allocate_packs(inputs, capacity=1, reverse=False)
 
-    def _steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Start and length of the steps of the first trajectory, if they were kept."""
-        if not self.keep:
-            return _NOTHING[0], _NOTHING[0]
+    def _steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Start and length of the steps of the first trajectory."""
+        count = int(self._shots["steps"][0])
         lane = self.task.arrays["lane_floats"][0]
         return lane[:count].copy(), lane[aligned(self._capacity) :][:count].copy()
 

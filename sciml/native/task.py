@@ -5,13 +5,16 @@ import math
 import numpy as np
 
 from sciml.native.implicit import work_size
+from sciml.native.lanes import lane_size
 from sciml.native.method import pack
 from sciml.native.model import Model
 from sciml.native.networks import CACHE_LINE
 from sciml.native.pack_path import pack_floats, pack_integers
+from sciml.native.pack_trajectory import pack_addresses
 from sciml.native.records import TASK
 from sciml.native.resets import reset_addresses
-from sciml.native.trajectory import lane_size
+from sciml.native.shots import shot_addresses
+from sciml.native.steps import step_addresses
 from sciml.native.watch import HEAD, MET, watch_addresses, watch_size
 from sciml.solvers.methods.tableau import Rosenbrock, Tableau
 
@@ -37,6 +40,7 @@ class Task:
         first_step: Length of the first step; chosen from the field if 0.
         largest_step: Longest step.
         max_resets: Most resets by events of one trajectory.
+        reverse: Whether a gradient will be wanted.
     """
 
     def __init__(
@@ -49,13 +53,14 @@ class Task:
         first_step: float = 0.0,
         largest_step: float = math.inf,
         max_resets: int = 1000,
+        reverse: bool = False,
     ) -> None:
         self.model, self.stages, self.linear = model, tableau.stages, isinstance(tableau, Rosenbrock)
         self.degree = tableau.dense.shape[1]
         self.record = np.zeros(1, TASK)
         self.arrays: dict[str, np.ndarray] = {}
-        self.set(**model.addresses())
-        self.set(rtol=rtol, max_steps=max_steps, first_step=first_step, largest_step=largest_step)
+        self.set(**model.addresses(), **step_addresses(tableau, reverse), **shot_addresses(reverse))
+        self.set(address=self.address, rtol=rtol, max_steps=max_steps, first_step=first_step, largest_step=largest_step)
         if tableau.gamma > 0.0:
             if not model.address("jacobian_value"):
                 raise ValueError("an implicit method needs a model with `jacobian_value`.")
@@ -64,7 +69,7 @@ class Task:
         self.attach("atol", np.broadcast_to(np.asarray(atol, dtype=np.float64), (model.states,)))
         if model.events:
             self.set(**watch_addresses(), **reset_addresses(bool(model.address("conditions_vjp"))))
-            self.set(address=self.address, event_count=len(model.events), max_resets=max_resets)
+            self.set(event_count=len(model.events), max_resets=max_resets)
             self.attach("events", np.array(model.events).T)
 
     def set(self, **fields: float) -> None:
@@ -101,7 +106,7 @@ class Task:
         floats, integers = pack_floats(*sizes, *more) + CACHE_LINE, pack_integers(capacity) + CACHE_LINE
         self.attach("pack_floats", np.zeros((slots, floats)))
         self.attach("pack_integers", np.zeros((slots, integers)), np.int64)
-        self.set(**packed.fields(reverse), inputs=inputs, pack_capacity=capacity)
+        self.set(**packed.fields(reverse), **pack_addresses(reverse), inputs=inputs, pack_capacity=capacity)
         self.set(pack_floats_size=floats, pack_integers_size=integers)
 
     def allocate_watches(self, hits: int) -> None:

@@ -6,53 +6,13 @@ shooting) is a chain of shots, whose gaps the continuity penalty
 """
 
 import math
-from typing import Any, NamedTuple
 
-from sciml.native.compilation import at, call, device, integer_pointer, pointer
-from sciml.native.explicit import SUCCESS, Path, after, carve_path, path_size, piece_at
+from sciml.native.compilation import at, call, device, pointer
+from sciml.native.explicit import SUCCESS, piece_at
+from sciml.native.lanes import carve_lane
 from sciml.native.likelihood import misfit
-from sciml.native.networks import aligned
 from sciml.native.records import column_of, shot_of
-from sciml.native.segments import integrate_segments, pull_back_segments
 from sciml.native.watch import carve_watch
-
-
-class Lane(NamedTuple):
-    """Scratch of the shots that one thread works through, one after the other, as pointers."""
-
-    path: Path
-    outputs: Any
-    cotangents: Any
-    predicted: Any
-    predicted_slopes: Any
-    tapes: Any
-    adjoint: Any
-    watch: Any
-
-
-def lane_size(
-    states: int, stages: int, field_tape: int, capacity: int, rows: int, outputs: int, tape: int, work: int
-) -> int:
-    """How many floats a lane needs."""
-    stride = -(-states // 4) * 4
-    parts = (rows * stride, rows * stride, outputs, outputs, rows * tape, (stages + 3) * stride)
-    return path_size(states, stages, field_tape, capacity, work) + sum(map(aligned, parts))
-
-
-@device
-def carve_lane(task, method, lane):
-    """The scratch of a lane."""
-    reached = integer_pointer(task.lane_steps + 8 * lane * task.capacity)
-    memory = pointer(task.lane_floats + 8 * lane * task.lane_floats_size)
-    sizes = task.states, method.stages, task.field_tape, task.capacity, task.work_size
-    path, outputs = carve_path(reached, memory, *sizes)
-    cotangents = after(outputs, task.rows * path.stride)
-    predicted = after(cotangents, task.rows * path.stride)
-    predicted_slopes = after(predicted, task.observables_outputs)
-    tapes = after(predicted_slopes, task.observables_outputs)
-    adjoint = after(tapes, task.rows * task.observables_tape)
-    watch = pointer(task.watches + 8 * lane * task.watch_size)
-    return Lane(path, outputs, cotangents, predicted, predicted_slopes, tapes, adjoint, watch)
 
 
 @device
@@ -173,52 +133,30 @@ def score(task, shot, lane, gp, slopes):
 
 
 @device
-def run_shot(task, number, lane, method, gp, slopes):
+def run_shot(task, method, number, slot, gp, slopes):
     """Value of one shot; with `slopes`, its gradient too. Status, steps and time reached go to its record.
 
     Args:
         task: Record of the fit.
-        number: Of the shot.
-        lane: Scratch.
         method: Coefficients.
+        number: Of the shot.
+        slot: The memory to work in.
         gp: Pointer to the gradient by the parameters of the first block, which is added to.
         slopes: Whether the gradient is wanted.
     """
-    n, shot, path = task.states, shot_of(task, number), lane.path
-    start, rows = shot.start, shot.rows
-    p, u, times = pointer(shot.numbers), pointer(shot.inputs), pointer(task.times + 8 * shot.first)
-    gp = own_part(task, shot, gp)
-    initial = pointer(task.initial + 8 * number * n)
+    n, shot, lane = task.states, shot_of(task, number), carve_lane(task, method, slot)
+    gp, initial = own_part(task, shot, gp), pointer(task.initial + 8 * number * n)
     for m in range(n):
-        path.states[m] = initial[m]
-    keep = 1 if slopes else 0
-    pieces = shot.pieces
+        lane.path.states[m] = initial[m]
     if task.look != 0:
         carve_watch(task, method, lane.watch).met[0] = 0.0
-    status, steps, reached, tried = integrate_segments(
-        task, method, number, start, times, rows, p, u, pieces, path, lane.outputs, keep, lane.watch
-    )
-    shot.status, shot.steps, shot.reached, shot.tried, shot.value = status, steps, reached, tried, math.inf
-    if status != SUCCESS:
+    call(task.solve_shot, (task.address, number, slot, 1 if slopes else 0))
+    shot.value = math.inf
+    if shot.status != SUCCESS:
         return
     shot.value = score(task, shot, lane, gp, slopes)
     if slopes and shot.value < math.inf:
-        pull_back_segments(
-            task,
-            method,
-            start,
-            times,
-            rows,
-            lane.cotangents,
-            p,
-            u,
-            pieces,
-            path,
-            steps,
-            gp,
-            lane.adjoint,
-            lane.watch,
-        )
+        call(task.pull_back_shot, (task.address, number, slot, shot.steps, gp))
         initial_slopes = pointer(task.initial_slopes + 8 * number * n)
         for m in range(n):
             initial_slopes[m] = lane.adjoint[m]

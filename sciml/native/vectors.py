@@ -213,7 +213,11 @@ def _blocks(emit, builder, stride, body):
 
 @intrinsic
 def combine(typingctx, y, h, weights, rates, count, stride, out):
-    """out = y + h * sum over j < count of weights[j] * rates[j], for rows of `stride` numbers, a multiple of four."""
+    """out = y + h * sum over j < count of weights[j] * rates[j], for rows of `stride` numbers, a multiple of four.
+
+    Without a y, None, it is that sum alone.
+    """
+    alone = isinstance(y, types.NoneType)
 
     def generate(context, builder, signature, args):
         emit = Emitter(builder)
@@ -229,14 +233,15 @@ def combine(typingctx, y, h, weights, rates, count, stride, out):
                 for place, total in zip(places, sums):
                     emit.accumulate(total, weight, emit.load(rates, builder.add(row, place), WIDTH))
             for place, total in zip(places, sums):
-                result = emit.multiply_add(length, builder.load(total), emit.load(y, place, WIDTH))
+                first = emit.zero(WIDTH) if alone else emit.load(y, place, WIDTH)
+                result = emit.multiply_add(length, builder.load(total), first)
                 emit.store(result, out, place, WIDTH)
 
         _blocks(emit, builder, stride, body)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(POINTER, types.float64, POINTER, POINTER, i, i, POINTER), generate
+    return types.void(y, types.float64, POINTER, POINTER, i, i, POINTER), generate
 
 
 @intrinsic
