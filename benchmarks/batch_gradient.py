@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from sciml import compile, simulate
 from sciml.lowering.native_model import native_model
 from sciml.measurement.native_evaluator import architectures, programs
 from sciml.native.solve import solve
@@ -45,13 +46,14 @@ def compare(count: int, rounds: int, seed: int, threads: int) -> list[dict[str, 
     problem = peers.problem(WIDTHS[1:-1], np.array(peers.START) * (1 + 0.1 * rng.uniform(size=(count, 2))))
     vector, size = problem.initial(seed), sum((a + 1) * b for a, b in pairwise(WIDTHS))
     weights, (ts, data) = vector[:size], peers.arrays(problem)
-    model = native_model(programs(problem), architectures(problem.loss.field.networks), free=2)
+    field = compile(problem.declared, seed)
+    starts = dict(zip(field.system.states, data[:, 0].T))
 
     def gradient() -> np.ndarray:
         return problem.value_and_gradient(vector)[1][:size]
 
     def forward() -> np.ndarray:
-        return solve(model, weights, data[:, 0], ts, inputs=np.ones(1)).states
+        return simulate(field, ts, initial=starts, rtol=peers.TOLERANCE, atol=peers.TOLERANCE, backend="native").states
 
     work = {"loss and gradient": {"native": on_threads(1, gradient)}, "forward": {"native": on_threads(1, forward)}}
     if threads > 1:
@@ -61,6 +63,7 @@ def compare(count: int, rounds: int, seed: int, threads: int) -> list[dict[str, 
             pair = getattr(peers, name)(WIDTHS, weights, ts, data)
             work["loss and gradient"][name], work["forward"][name] = pair
     rows: list[dict[str, object]] = []
+    model = native_model(programs(problem), architectures(field.networks), free=2)
     evaluations = 6 * int(solve(model, weights, data[:, 0], ts, inputs=np.ones(1)).steps.sum())
     for task, contestants in work.items():
         times, reference = interleaved(contestants, rounds), contestants["native"]()
