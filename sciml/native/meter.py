@@ -14,13 +14,14 @@ import numpy as np
 from sciml.native import loss_kernels
 from sciml.native.adjoint import ROWS
 from sciml.native.compilation import call, kernel, pointer
+from sciml.native.lanes import carve_lane
 from sciml.native.loss import Loss
 from sciml.native.method import unpack
 from sciml.native.model import Model
 from sciml.native.records import shot_of, task_at
 from sciml.native.routines import ROLES
 from sciml.native.task import aligned_copy
-from sciml.native.trajectory import carve_lane, compare, own_part
+from sciml.native.trajectory import compare, own_part
 
 PARTS = ("value", "vjp", "weights")
 
