@@ -60,6 +60,7 @@ from sciml.solvers import (
 )
 from sciml.symbolic.declarations import MLP, Parameter
 from sciml.symbolic.distributions import LogNormal, NegativeBinomial, Normal, Poisson, StudentT
+from sciml.symbolic.orthogonal import Orthogonal
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 from sciml.symbolic.wiener import correlated
@@ -114,6 +115,7 @@ __all__ = [
     "MultipleShooting",
     "NegativeBinomial",
     "Normal",
+    "Orthogonal",
     "Parameter",
     "Penalty",
     "Poisson",

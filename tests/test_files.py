@@ -458,7 +458,7 @@ def test_an_expression_made_to_harm_is_refused_and_not_run(honest, tmp_path, mon
 DELETE = object()
 CHANGES = {
     "another format": (("format",), "pickle", "does not hold a fit"),
-    "another version": (("version",), 1, "is of version 1; this version of sciml reads 4"),
+    "another version": (("version",), 1, "is of version 1; this version of sciml reads 5"),
     "another version of the system": (("system", "version"), 99, "version `99`"),
     "no system": (("system",), DELETE, "cannot be read as a fit"),
     "no equations": (("system", "equations"), DELETE, "equations"),

@@ -23,6 +23,7 @@ from sciml.measurement.problem import Problem
 from sciml.signals import Signals
 from sciml.symbolic.cost import Cost
 from sciml.symbolic.declarations import MLP
+from sciml.symbolic.orthogonal import Orthogonal
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.serialize import UNREADABLE, Decoder, decode_noise, decode_system
 from sciml.symbolic.system import System
@@ -91,10 +92,14 @@ def _decode(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray], module
         Penalty(decoder.decode(tree["condition"]), float(tree["weight"]), int(tree["points"]))
         for tree in content["penalties"]
     ]
+    orthogonal = [
+        Orthogonal([str(name) for name in tree["functions"]], float(tree["weight"]), int(tree["points"]))
+        for tree in content["orthogonal"]
+    ]
     problem = Problem(
         system,
         **_decode_cost(content, arrays, decoder) if content["cost"] else _decode_data(content, arrays, system, decoder),
-        penalties=penalties,
+        penalties=[*penalties, *orthogonal],
         solver=_decode_option(content["solver"], SOLVERS),
         gradients=_decode_option(content["gradients"], (solvers.Backsolve, solvers.Checkpointed, solvers.Direct)),
         rtol=float(content["rtol"]),

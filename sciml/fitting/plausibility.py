@@ -54,7 +54,7 @@ def _idle(problem: Problem) -> list[str]:
     """Free parameters that occur nowhere."""
     system = problem.system
     starts = [value for value in system.initial.values() if not isinstance(value, Parameter)]
-    own = [penalty.violation(system) for penalty in problem.penalties]
+    own = [penalty.violation(system) for penalty in problem.inequalities]
     used = {s for e in (*system.formulas, *starts, *problem.scales, *own) for s in sp.sympify(e).free_symbols}
     cost = set() if problem.cost is None else problem.cost.terminal.free_symbols
     return [str(x) for x, p in system.parameters.items() if not p.fixed and x not in used | cost]

@@ -20,7 +20,7 @@ from sciml.symbolic.cost import Cost
 from sciml.symbolic.declarations import MLP
 from sciml.symbolic.serialize import encode, encode_noise, encode_system
 
-FORMAT, VERSION = "sciml-fit", 4
+FORMAT, VERSION = "sciml-fit", 5
 FIT_FIELDS = {"converged": bool, "message": str, "evaluations": int, "seconds": float, "seed": int}
 
 
@@ -68,7 +68,10 @@ def save(
         "levels": problem.levels,
         "penalties": [
             {"condition": encode(penalty.condition), "weight": penalty.weight, "points": penalty.points}
-            for penalty in problem.penalties
+            for penalty in problem.inequalities
+        ],
+        "orthogonal": [
+            {"functions": list(one.functions), "weight": one.weight, "points": one.points} for one in problem.orthogonal
         ],
         "cost": None if problem.cost is None else _encode_cost(problem.cost),
         "initial": sorted(problem.experiments[0].initial),

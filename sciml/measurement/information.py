@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from sciml.measurement.loss import Loss
+from sciml.measurement.projection import Projection, projections
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def information(loss: Loss, vector: Float[np.ndarray, " theta"], continuity: flo
     predicted, gaps, jacobian = found
     weights = _weights(loss, predicted)
     roots = np.sqrt(np.concatenate([weights[wanted], np.full(gaps.size, continuity)]))
-    jacobian = jacobian * roots[:, None]
+    projected = [_projected(loss, one, predicted, wanted, jacobian) for one in projections(loss.problem)]
+    jacobian = np.vstack([jacobian * roots[:, None], *projected])
     if not np.isfinite(jacobian).all():
         return None
     return Information(jacobian, loss.coordinates.prior_information(vector))
@@ -62,7 +64,28 @@ def _wanted(loss: Loss) -> Bool[np.ndarray, "row output"]:
     known = np.isfinite(np.concatenate([shot.values for shot in loss.shots]))
     fitted = np.array([bool(scale.free_symbols) for scale in problem.scales], dtype=bool)
     priced = np.concatenate(loss.prices) > 0
-    return np.hstack([known, known & fitted, np.repeat(priced[:, None], len(problem.penalties), axis=1)])
+    wanted = np.hstack([known, known & fitted, np.repeat(priced[:, None], len(problem.inequalities), axis=1)])
+    for one in projections(problem):
+        own = np.zeros((len(priced), one.outputs.stop - one.outputs.start), dtype=bool)
+        own[:, : one.count] = priced[:, None]
+        wanted = np.hstack([wanted, own])
+    return wanted
+
+
+def _projected(
+    loss: Loss,
+    one: Projection,
+    predicted: Float[np.ndarray, "row output"],
+    wanted: Bool[np.ndarray, "row output"],
+    jacobian: Float[np.ndarray, "row theta"],
+) -> Float[np.ndarray, "parameter theta"]:
+    """The Jacobian of residuals whose squares make one `Orthogonal`, with the s held."""
+    prices = np.concatenate(loss.prices)
+    rows, outputs = np.nonzero(wanted)  # in the order of the Jacobian
+    slopes = [
+        prices[rows[outputs == k]] @ jacobian[: len(rows)][outputs == k] for k in range(*one.overlaps.indices(10**9))
+    ]
+    return one.roots(prices @ predicted[:, one.outputs]) @ np.array(slopes)
 
 
 def _weights(loss: Loss, predicted: Float[np.ndarray, "row output"]) -> Float[np.ndarray, "row output"]:
@@ -77,6 +100,6 @@ def _weights(loss: Loss, predicted: Float[np.ndarray, "row output"]) -> Float[np
             on_mean, on_scale = likelihood.information(values[:, c], means, scales)
             weights[:, c], weights[:, count + c] = on_mean, on_scale * levels[:, c] ** 2
     prices = np.concatenate(loss.prices)
-    for k, penalty in enumerate(problem.penalties):
+    for k, penalty in enumerate(problem.inequalities):
         weights[:, 2 * count + k] = 2 * penalty.weight * prices * (predicted[:, 2 * count + k] > 0)
     return weights

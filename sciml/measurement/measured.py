@@ -21,6 +21,7 @@ from sciml.solvers import AbstractSolver, Direct, Tsit5
 from sciml.symbolic.cost import Cost, without_cost
 from sciml.symbolic.declarations import Parameter
 from sciml.symbolic.distributions import DISTRIBUTIONS, AbstractDistribution, LogNormal, Normal
+from sciml.symbolic.orthogonal import Orthogonal
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 
@@ -43,7 +44,7 @@ class Measured:
     data: Any = None
     noise: Mapping[sp.Symbol | str, AbstractDistribution] | None = None
     _: KW_ONLY
-    penalties: Sequence[Penalty] = ()
+    penalties: Sequence[Penalty | Orthogonal] = ()
     inputs: Any = None
     group: Any = None
     solver: AbstractSolver = field(default_factory=Tsit5)
@@ -86,8 +87,10 @@ class Measured:
             noise = {column: Normal(1.0) for column in experiments[0].columns}
         likelihoods, parameters = _declared_noise(self.system, noise, experiments, levels)
         object.__setattr__(self, "penalties", _listed(self.penalties))
-        for penalty in self.penalties:
+        for penalty in self.inequalities:
             penalty.violation(self.system)
+        for penalty in self.orthogonal:
+            penalty.products(self.system)
         for experiment in experiments:
             for column, model in likelihoods.items():
                 likelihood_of(model).check(experiment, column)
@@ -104,6 +107,16 @@ class Measured:
         if self.transitions is not None:
             self.transitions.check(self)
         self.starts  # noqa: B018  raises for missing initial values now, not in the middle of a fit
+
+    @property
+    def inequalities(self) -> tuple[Penalty, ...]:
+        """The penalties that are inequalities."""
+        return tuple(penalty for penalty in self.penalties if isinstance(penalty, Penalty))
+
+    @property
+    def orthogonal(self) -> tuple[Orthogonal, ...]:
+        """The penalties that keep learned functions from what parameters can do."""
+        return tuple(penalty for penalty in self.penalties if isinstance(penalty, Orthogonal))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -223,6 +236,7 @@ def check_cost(measured: Measured) -> None:
             "and give `fit.system` with the policy to a Problem with the cost."
         )
     refused = [name for name in ("noise", "inputs", "group", "transitions") if getattr(measured, name)]
+    refused += ["Orthogonal"] if any(isinstance(p, Orthogonal) for p in _listed(measured.penalties)) else []
     if refused:
         raise ModelError(
             f"{quoted(refused)} go with measurements, and this Problem has a cost instead: leave them out."
@@ -257,11 +271,14 @@ def check_stochastic(measured: Measured) -> None:
     object.__setattr__(measured, "transitions", transitions or Kalman())
 
 
-def _listed(penalties: Any) -> tuple[Penalty, ...]:
-    listed = (penalties,) if isinstance(penalties, Penalty) else tuple(penalties)
+def _listed(penalties: Any) -> tuple[Penalty | Orthogonal, ...]:
+    listed = (penalties,) if isinstance(penalties, Penalty | Orthogonal) else tuple(penalties)
     for penalty in listed:
-        if not isinstance(penalty, Penalty):
-            raise ModelError(f"`penalties` holds `{penalty!r}`: give inequalities as `Penalty(x > 0, weight=100.0)`.")
+        if not isinstance(penalty, Penalty | Orthogonal):
+            raise ModelError(
+                f"`penalties` holds `{penalty!r}`: give inequalities as `Penalty(x > 0, weight=100.0)`, or "
+                "`Orthogonal(function)`."
+            )
     return listed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,10 +18,11 @@ from sciml.lowering.networks import architectures
 from sciml.lowering.program import Program, lower
 from sciml.measurement.coordinates import Coordinates, Prior, Transform
 from sciml.measurement.measured import Measured
+from sciml.measurement.projection import projections
 from sciml.measurement.shots import Shot
 from sciml.measurement.torch_evaluator import initial_expressions, measured_expressions
 from sciml.native import loss as native
-from sciml.native.meter import Meter, meter, scalar_seconds
+from sciml.native.meter import Meter, meter, scalar_seconds, seconds_of
 from sciml.native.model import Model
 from sciml.native.resets import EVENT
 from sciml.native.scorer import Priors, Scorer
@@ -56,6 +58,8 @@ def compiled(problem: Measured, networks: Iterable[nn.Module]) -> Model:
             "resets",
             *(["jacobian"] if isinstance(solver, Rodas5P) else []),
         ]
+        if problem.orthogonal and problem.system.events:
+            raise ModelError("`Orthogonal` beside events is not native")
         events, states = event_kinds(problem.system), len(problem.system.states)
         return native_model(programs(problem), architectures(networks), states, reverse, events)
     except ModelError as error:
@@ -117,8 +121,11 @@ class NativeEvaluator:
         states = len(problem.system.states)
         self._problem, self._model, self._all = problem, model, coordinates
         free = self._coordinates(coordinates, places)
-        weights = np.array([penalty.weight for penalty in problem.penalties])
-        priced = [price[:, None] * weights for price in prices]
+        weights = np.array([penalty.weight for penalty in problem.inequalities])
+        self._projections, self._prices = projections(problem), np.concatenate(prices)
+        # What an `Orthogonal` costs is written over before each evaluation, see `projection`.
+        products = sum(one.outputs.stop - one.outputs.start for one in self._projections)
+        priced = [np.hstack([price[:, None] * weights, np.zeros((len(price), products))]) for price in prices]
         if problem.cost is not None:
             priced = [np.column_stack([price, np.append(np.full(len(price) - 1, np.nan), 1.0)]) for price in priced]
         trajectories = [
@@ -140,6 +147,7 @@ class NativeEvaluator:
             for k, likelihood in enumerate(problem.densities)
         ]
         columns += [native.Column("penalty", 2 * count + k) for k in range(len(weights))]
+        columns += [native.Column("cost", 2 * count + len(weights) + k) for k in range(products)]
         if problem.cost is not None:
             columns.append(native.Column("cost", 2 * count + len(weights)))
         self._continuity = 0.0
@@ -180,8 +188,28 @@ class NativeEvaluator:
 
     def meter(self, vector: Float[np.ndarray, " theta"]) -> Meter | None:
         """What the parts of one evaluation take on one thread; penalties are priced by themselves."""
-        first = len(self._problem.columns)
-        return meter(self._loss, vector, range(first, first + len(self._problem.penalties)))
+        first, projecting = len(self._problem.columns), 0.0
+        if self._projections:
+            self._project(vector)
+            projecting = seconds_of(lambda count: [self._project(vector) for _ in range(count)])
+        found = meter(self._loss, vector, range(first, self._loss.task.arrays["data"].shape[1]))
+        if found is None:
+            return None
+        total, compared, priced = (x + projecting for x in (found.total, found.compared, found.priced))
+        return replace(found, total=total, compared=compared, priced=priced)
+
+    def _project(self, vector: Float[np.ndarray, " theta"]) -> bool:
+        """Price the products of every `Orthogonal` at this vector; False where the equations cannot be solved."""
+        outputs = 2 * len(self._problem.columns) + len(self._loss.columns) - len(self._problem.columns)
+        found = self._loss.linearize(vector, np.zeros((len(self._prices), outputs), dtype=bool))
+        if found is None or not np.isfinite(found[0]).all():
+            return False
+        shift = len(self._problem.columns)
+        for one in self._projections:
+            prices = one.prices(self._prices @ found[0][:, one.outputs])
+            where = slice(one.outputs.start - shift, one.outputs.stop - shift)
+            self._loss.task.arrays["data"][:, where] = self._prices[:, None] * prices
+        return True
 
     def scalar_seconds(self, model: Model | None, role: str) -> dict[str, float]:
         """Seconds of one call of a routine's parts, of another model with the same parameters or of its own."""
@@ -196,6 +224,8 @@ class NativeEvaluator:
         coordinates, problem = self._all, self._problem
         if isinstance(problem.solver, Rodas5P):
             raise ModelError("`Rodas5P()` has no forward sensitivities: use `Kvaerno5()` in its place.")
+        if self._projections:
+            raise ModelError("scoring over some coordinates does not know `Orthogonal`: leave the penalty out.")
         if np.isfinite(coordinates.freedom).any():
             raise ModelError("priors with Student's t are not taken by scoring over some coordinates: use `Normal`.")
         free = {place: k for k, place in enumerate(self._loss.places)}
@@ -251,6 +281,8 @@ class NativeEvaluator:
         if continuity != self._continuity:
             self._continuity = continuity
             self._loss.set_continuity(continuity * np.where(self._problem.positive, 1.0, self._problem.sizes**-2.0))
+        if self._projections and not self._project(vector):
+            return np.inf, np.zeros_like(vector)
         value, gradient = self._loss(vector)
         if len(self._others) and np.isfinite(value):
             values, slopes = self._other_priors.values(vector[self._others])

@@ -16,6 +16,7 @@ from sciml.errors import ModelError
 from sciml.measurement.experiment import Experiment
 from sciml.measurement.loss import Loss
 from sciml.measurement.measured import Measured
+from sciml.symbolic.orthogonal import Orthogonal
 from sciml.symbolic.penalty import Penalty
 from sciml.symbolic.system import System
 
@@ -41,7 +42,8 @@ class Problem(Measured):
         group: Column of one long DataFrame whose values tell its experiments apart.
         noise: State or observable -> `Normal`, `LogNormal`, `StudentT`, `Poisson` or `NegativeBinomial`. Left out,
             every column has normal noise whose level is fitted.
-        penalties: Inequalities that the trajectories should keep: `[Penalty(x > 0, weight=100.0)]`.
+        penalties: Inequalities that the trajectories should keep: `[Penalty(x > 0, weight=100.0)]`; and `Orthogonal(f)`, for
+            a learned function that should leave to the parameters what they can do.
         cost: Instead of data: a sum of integrals over time, whose limits are the horizon, and a price of the last state,
             `sp.Integral(running, (t, 0, 10)) + terminal`. Learned functions may occur.
         initial_states: The trajectories that a cost is summed over: `Box({x: (-1, 1)}, count=64)`, or a DataFrame with a row
@@ -126,14 +128,15 @@ class Problem(Measured):
         own = self.noise_parameters
         kept = {symbol: p for symbol, p in system.parameters.items() if symbol not in own}
         gone = set(self.system.functions) - set(system.functions)
-        penalties = [p for p in self.penalties if not any(c.func in gone for c in p.condition.atoms(AppliedUndef))]
-        return self._replaced(replace(system, parameters=kept), penalties)
+        penalties = [p for p in self.inequalities if not any(c.func in gone for c in p.condition.atoms(AppliedUndef))]
+        left = [p.without([f.__name__ for f in gone]) for p in self.orthogonal]
+        return self._replaced(replace(system, parameters=kept), [*penalties, *(p for p in left if p is not None)])
 
     def without_penalties(self) -> Problem:
         """The same problem with nothing but its likelihood and priors."""
         return self._replaced(self.declared, ())
 
-    def _replaced(self, system: System, penalties: Sequence[Penalty]) -> Problem:
+    def _replaced(self, system: System, penalties: Sequence[Penalty | Orthogonal]) -> Problem:
         own = self.noise_parameters
         noise = {k: replace(m, scale=None) if m.scale in own else m for k, m in self.likelihoods.items()}
         return replace(self, system=system, noise=noise or None, penalties=penalties)

@@ -17,6 +17,7 @@ from sciml.lowering.program import lower
 from sciml.lowering.torch_backend import torch_function
 from sciml.lowering.vector_field import VectorField
 from sciml.measurement.measured import Measured
+from sciml.measurement.projection import projections
 from sciml.measurement.shots import Shot, padded
 from sciml.signals import SignalRows
 from sciml.solvers import Solution, Status, solve
@@ -36,12 +37,15 @@ def initial_expressions(problem: Measured) -> list[sp.Expr]:
 
 
 def measured_expressions(problem: Measured) -> list[sp.Expr]:
-    """Model values of all columns, then their noise levels, what the penalties hold negative, and the cost so far."""
+    """Model values of columns, noise levels, what inequalities hold negative, products of `Orthogonal`, and the cost."""
     system = problem.system
     formulas = {str(x): x for x in system.states} | {str(name): e for name, e in system.observed.items()}
     means = [formulas[column] for column in problem.columns]
     cost = [] if problem.cost is None else [ACCUMULATED + problem.cost.terminal]
-    return [*means, *problem.scales, *(penalty.violation(system) for penalty in problem.penalties), *cost]
+    own = [penalty.violation(system) for penalty in problem.inequalities]
+    rates = dict(zip(system.states, problem.rates))
+    own += [product for penalty in problem.orthogonal for product in penalty.products(system, rates)[0]]
+    return [*means, *problem.scales, *own, *cost]
 
 
 class TorchEvaluator:
@@ -76,6 +80,7 @@ class TorchEvaluator:
         self._last_rows = torch.as_tensor(np.cumsum(seen.sum(axis=1)) - 1)
         self._rows = torch.as_tensor(seen)
         self._row_times = self._times[self._rows].unsqueeze(-1)
+        self._projections = projections(problem)
         self._prices = torch.as_tensor(padded(prices))[self._rows] if problem.penalties else None
         # The set of parameters of each shot, and the shot of each row of measurements.
         self._sets = torch.tensor([shot.experiment if problem.individual else 0 for shot in shots])
@@ -259,9 +264,12 @@ class TorchEvaluator:
         for c, (likelihood, rows, values, levels) in enumerate(self._columns):
             total = total + likelihood.negative_log(values, model[rows, c], model[rows, count + c] * levels)
         if self._prices is not None:
-            weights = torch.tensor([penalty.weight for penalty in self.problem.penalties], dtype=ys.dtype)
+            weights = torch.tensor([penalty.weight for penalty in self.problem.inequalities], dtype=ys.dtype)
             broken = model[:, 2 * count : 2 * count + len(weights)].clamp(min=0.0)
             total = total + (self._prices[:, None] * weights * broken**2).sum()
+            for one in self._projections:
+                averages = self._prices @ model[:, one.outputs]
+                total = total + averages @ torch.as_tensor(one.prices(averages.detach().numpy()))
         if self.problem.cost is not None:
             total = total + model[self._last_rows, -1].sum()
         return total if torch.isfinite(total) else None

@@ -44,7 +44,10 @@ class Confounding:
         text = f"{self.profile}; with the networks held it would be {self.ratio:.1f} times narrower"
         if not self.imitated:
             return text
-        return f"{text}: the networks can imitate `{self.name}`. Fix it, state a prior, or give the networks fewer arguments"
+        return (
+            f"{text}: the networks can imitate `{self.name}`. Fix it, state a prior, settle it by `Orthogonal`, or give the "
+            "networks fewer arguments"
+        )
 
 
 def confounding(laplace: Laplace, level: float = 0.9) -> tuple[Confounding, ...]:
