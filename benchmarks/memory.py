@@ -40,11 +40,13 @@ def peak(mode: str, steps: int, seed: int) -> float:
 def draw(rows: list[dict[str, object]], folder: Path) -> None:
     """Memory against steps, on logarithmic axes."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for mode in ("Direct()", "Checkpointed()"):
         points = [(row["steps"], row["MiB"]) for row in rows if row["gradients"] == mode]
         axes.loglog(*zip(*points), "o-", label=mode)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("steps")
     axes.set_ylabel("peak memory (MiB)")
     axes.legend()
