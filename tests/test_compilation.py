@@ -5,8 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba import njit
+from numba.core.errors import TypingError
 
+from sciml.native.compilation import call
 from sciml.native.dependencies import ROOT, digest, files
 from sciml.native.preambles import PACK_PREAMBLE, PREAMBLE
 
@@ -84,3 +88,13 @@ def test_a_second_process_finds_the_code_of_a_model(tmp_path):
         ).stdout.strip()
 
     assert [run(), run()] == ["0", "1"]
+
+
+@pytest.mark.parametrize("number", [np.uint64(1), np.int32(1), True, 1j], ids=str)
+def test_compiled_code_passes_nothing_that_a_c_function_would_look_for_elsewhere(number):
+    @njit
+    def caller(address, number):
+        call(address, (address, number))
+
+    with pytest.raises(TypingError, match="a C function takes int64, float64 and pointers to float64, not"):
+        caller(0, number)

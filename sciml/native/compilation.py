@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from sciml.native.dependencies import digest
@@ -186,7 +187,15 @@ def call(typingctx, address, arguments):
 
     An address needs no type of its own, so one compiled stepper serves every model, and it is cheap to pass from
     Python (an object of numba's `FunctionType` costs about a microsecond each to unpack).
+
+    The caller's types are those that the function is called with, so that they must be its own: int64, float64 and
+    pointers to float64. A number that is not in the register where the function looks for it is another number.
     """
+    for kind in map(types.unliteral, arguments):
+        if kind not in (types.int64, types.float64, POINTER):
+            raise TypingError(
+                f"a C function takes int64, float64 and pointers to float64, not {kind}: convert it first"
+            )
 
     def generate(context, builder, signature, args):
         values = cgutils.unpack_tuple(builder, args[1])

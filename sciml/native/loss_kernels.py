@@ -2,7 +2,7 @@
 
 import math
 
-from numba import get_thread_id, prange, types
+from numba import get_thread_id, int64, prange, types
 
 from sciml.native.compilation import at, call, compiled_address, device, integer_pointer, kernel, pointer, reordered
 from sciml.native.method import unpack
@@ -37,9 +37,13 @@ def begin(task):
                 y[m] = free[m]
 
 
-def run_lane(address, lane, slot, slopes):
-    """Work through one lane's contiguous part of the shots, in the memory of a slot; with their gradients if `slopes`."""
+def run_lane(address, lane, thread, slopes):
+    """Work through one lane's contiguous part of the shots; with their gradients if `slopes`.
+
+    It works in memory of its own, or where there are fewer pieces than lanes, in that of its thread.
+    """
     task = task_at(address)
+    slot = thread if task.slots < task.lanes else lane
     gp = pointer(task.slopes + 8 * lane * task.slopes_size)
     if slopes != 0:
         for i in range(task.slopes_size):
@@ -63,8 +67,8 @@ def lane_addresses() -> dict[str, int]:
 
 @device
 def start_lane(task, lane, thread, slopes):
-    """Run a lane in its own memory, or in its thread's, where there are fewer threads than lanes."""
-    call(task.run_lane, (task.address, lane, thread if task.slots < task.lanes else lane, slopes))
+    """Run a lane; the index of `prange` is unsigned."""
+    call(task.run_lane, (task.address, int64(lane), int64(thread), slopes))
 
 
 @reordered

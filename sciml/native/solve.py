@@ -7,7 +7,7 @@ from threading import Lock
 
 import numba
 import numpy as np
-from numba import prange, types
+from numba import int64, prange, types
 
 from sciml.native.compilation import POINTER, at, call, compiled_address, device, kernel, pointer
 from sciml.native.explicit import FULL, SUCCESS
@@ -129,8 +129,8 @@ def begin(task, numbers, times, start):
 
 @device
 def start_lane(task, lane, states, ends, keep):
-    """Integrate a lane."""
-    call(task.run_lane, (task.address, lane, at(states, 0), at(ends, 0), keep))
+    """Integrate a lane; the index of `prange` is unsigned."""
+    call(task.run_lane, (task.address, int64(lane), at(states, 0), at(ends, 0), keep))
 
 
 @device
