@@ -222,3 +222,14 @@ def test_intervals_and_residuals_are_not_for_costs():
 def test_bad_boxes_are_refused(make, text):
     with pytest.raises(ModelError, match=text):
         make()
+
+
+def test_a_law_in_place_of_a_policy_that_the_cost_calls_is_refused(problem):
+    law = System({x: v, v: -2 * k * x - k * v}, parameters={k: Parameter(1.0)})
+    with pytest.raises(
+        ModelError, match=r"the cost calls `policy\(x, v\)`, and the new System .*Pose the problem anew"
+    ):
+        problem.with_system(law)
+    free = Problem(steered(), cost=sp.Integral(x**2, (t, 0, 2)), initial_states=pd.DataFrame({"x": [1.0], "v": [0.0]}))
+    gain = sciml.fit(free.with_system(law), progress=False).estimates["k"]
+    assert gain != pytest.approx(1.0)

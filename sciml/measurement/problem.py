@@ -124,13 +124,30 @@ class Problem(Measured):
 
         Noise levels that this problem added for itself are added anew; symbols in `noise` must be parameters of the
         new System, too. Penalties on functions that the new System does not learn go with these functions.
+
+        Raises:
+            ModelError: The cost calls a function that the new System does not learn: its equations do not tell what
+                stands for it.
         """
+        self._check_cost(system)
         own = self.noise_parameters
         kept = {symbol: p for symbol, p in system.parameters.items() if symbol not in own}
         gone = set(self.system.functions) - set(system.functions)
         penalties = [p for p in self.inequalities if not any(c.func in gone for c in p.condition.atoms(AppliedUndef))]
         left = [p.without([f.__name__ for f in gone]) for p in self.orthogonal]
         return self._replaced(replace(system, parameters=kept), [*penalties, *(p for p in left if p is not None)])
+
+    def _check_cost(self, system: System) -> None:
+        if self.cost is None:
+            return
+        calls = (self.cost.running + self.cost.terminal).atoms(AppliedUndef)
+        for call in sorted(calls, key=str):
+            if call.func not in system.functions:
+                raise ModelError(
+                    f"the cost calls `{call}`, and the new System does not learn `{call.func}`: its equations do not say "
+                    "what stands for it in the cost. Pose the problem anew, with the closed form in the cost as well: "
+                    f"`Problem(law, cost=cost.subs({call}, ...), initial_states=...)`."
+                )
 
     def without_penalties(self) -> Problem:
         """The same problem with nothing but its likelihood and priors."""
