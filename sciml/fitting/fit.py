@@ -101,8 +101,8 @@ def fit(
     seeds = range(seed, seed + starts)
     many = replace(run, many=True)
     outcomes = in_parallel(partial(_attempt, first=seed), many, seeds)
-    # Most attempts leave their problem behind; each has one of its own again.
-    outcomes = [replace(o, problem=replace(o.problem or problem)) if isinstance(o, Fit) else o for o in outcomes]
+    # Most attempts leave their problem behind: they share the one that was asked for.
+    outcomes = [replace(o, problem=o.problem or problem) if isinstance(o, Fit) else o for o in outcomes]
     found = _told(_best(outcomes, starts))
     if checkpoint is not None and all(each.message != INTERRUPTED for each in found.starts):
         for each in seeds:
