@@ -1,5 +1,10 @@
 """What several test files share: one hybrid fit and the law discovered from it."""
 
+import os
+
+# Before torch is loaded: workers whose threads wait for each other take up to thirty times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,6 +1,7 @@
 """Machine code is kept as long as nothing changes of which it is made."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,21 @@ assert load_source(source) is load_source(source)
 hits = load_source(source).field_value.cache_hits
 print(hits)
 """
+
+
+THREADS = """
+import numpy as np, torch, sciml
+torch.set_num_threads(1)
+print(torch.get_num_threads())
+sciml.simulate(sciml.models.lotka_volterra(), np.linspace(0, 1, 3), initial={"x": np.linspace(1, 2, 100)})
+print(torch.get_num_threads())
+"""
+
+
+def test_parallel_kernels_leave_torch_its_number_of_threads():
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    found = subprocess.run([sys.executable, "-c", THREADS], env=environment, check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["1", "1"]
 
 
 def test_a_second_process_finds_the_code_of_a_model(tmp_path):

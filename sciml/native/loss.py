@@ -20,6 +20,7 @@ from sciml.native.networks import aligned
 from sciml.native.packs import SIZE
 from sciml.native.records import COLUMN, SHOT
 from sciml.native.task import Task
+from sciml.native.threads import thread_count
 from sciml.native.transforms import runs
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.methods.tsit5 import TSIT5
@@ -275,7 +276,7 @@ class Loss:
         if theta.shape != self._theta.shape:
             raise ValueError(f"`theta` has shape {theta.shape}; expected {self._theta.shape}.")
         # On one thread the other kernel gives the same numbers, and need not be compiled, too.
-        threads = self._parallel and numba.get_num_threads() > 1
+        threads = self._parallel and thread_count() > 1
         return self._run(loss_kernels.evaluate_parallel if threads else loss_kernels.evaluate, theta, gradient)
 
     def on_one_thread(self, theta: np.ndarray, gradient: np.ndarray) -> float:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-import numba
 import numpy as np
 from numba import int64, prange, types
 
@@ -18,6 +17,7 @@ from sciml.native.networks import aligned
 from sciml.native.packs import SIZE
 from sciml.native.records import SHOT, shot_of, task_at
 from sciml.native.task import Task, aligned_copy
+from sciml.native.threads import thread_count
 from sciml.native.watch import carve_watch
 from sciml.solvers.methods.tableau import Tableau
 from sciml.solvers.methods.tsit5 import TSIT5
@@ -228,7 +228,7 @@ class Integrator:
         if len(p) != len(self._numbers):
             self._numbers = self._memory(len(p))
         self._numbers[:, : self.model.parameters] = p
-        threads = numba.get_num_threads() if len(y0) > 1 else 1
+        threads = thread_count() if len(y0) > 1 else 1
         tables = [np.array(table, dtype=np.float64, ndmin=2) for table in inputs]
         # Packs know constants of a trajectory, no pieces of input signals.
         packed = all(len(table) == 1 for table in tables) and self._packed(len(y0), threads)
