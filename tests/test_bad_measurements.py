@@ -1,5 +1,6 @@
 """What is wrong with measurements and models is told once, at the door, with what to do."""
 
+import re
 import warnings
 
 import joblib
@@ -11,6 +12,7 @@ import sympy as sp
 import sciml
 from sciml import MLP, DataError, ModelError, Normal, Parameter, Penalty, Problem, SolveError, System
 from sciml.fitting.plausibility import check_plausible
+from sciml.measurement.smoothing import smooth
 
 x, y, k, c, u, q = sp.symbols("x y k c u q", real=True)
 f = sp.Function("f")
@@ -113,3 +115,22 @@ def test_parameters_that_only_count_together_are_named_after_the_fit():
     assert notes[0].startswith("`k`, `c` are not determined one by one: the data leave the direction (k ∝ e^(")
     assert "Fix one of them, or state a prior." in notes[0]
     assert sciml.fit(Problem(DECAY, GOOD, {x: Normal(0.02)}), progress=False).notes == ()
+
+
+def test_parameters_of_which_only_the_sum_counts_are_named_after_the_fit():
+    both = System({x: -(k + c) * x}, parameters={k: Parameter(0.2), c: Parameter(0.1)})
+    (note,) = sciml.fit(Problem(both, GOOD, {x: Normal(0.02)}), progress=False).notes
+    assert re.match(
+        r"`k`, `c` are .* the direction \(k (\+ s, c -|- s, c \+) s\) open and fix only `(c \+ k|k \+ c)`\.", note
+    )
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1 / 3.2e7, 3.2e7, 1e12])
+def test_curves_through_data_do_not_depend_on_the_unit_of_time(factor):
+    times = np.linspace(0, 4, 21)
+    values = np.exp(-1.5 * times) + 0.01 * np.random.default_rng(0).standard_normal(21)
+    for t, v in ((times, values), (times[:3], values[:3])):
+        level, change = smooth(t, v)(t)
+        other, slope = smooth(t * factor, v)(t * factor)
+        assert other == pytest.approx(level, rel=1e-8)
+        assert slope * factor == pytest.approx(change, rel=1e-6)

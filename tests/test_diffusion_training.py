@@ -212,7 +212,7 @@ def test_a_unet_learns_images_with_a_vector_for_condition():
 
 
 SCRIPT = """
-import sys, torch
+import os, sys, torch
 from torch import distributed
 sys.path.insert(0, {tests!r})
 distributed.init_process_group("gloo")
@@ -227,6 +227,8 @@ assert torch.equal(*both), "the two processes hold different weights"
 if distributed.get_rank() == 0:
     print("LOSS", found.losses[0], found.losses[-1])
 distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # torch's own threads now and then abort a process that takes itself down
 """
 
 
@@ -236,7 +238,7 @@ def test_two_processes_train_one_network(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.returncode == 0, run.stderr
     first, last = map(float, run.stdout.split("LOSS")[1].split())
     assert last < first
     assert path.exists()

@@ -109,7 +109,7 @@ DATA = {
     ),
     "dates": (
         problem(frame(x=[1.0, 2.0], index=pd.to_datetime(["2024-01-01", "2024-01-02"]))),
-        r"must hold numbers, not `datetime64.*`; convert dates to numbers, such as days",
+        r"must hold numbers, not `datetime64.*`: convert dates to numbers, such as days",
         problem(frame(x=[1.0, 2.0], index=[0, 1])),
     ),
     "names for times": (

@@ -165,7 +165,7 @@ def _grouped(data: Any, group: Any) -> dict[str, pd.DataFrame]:
         if len(frame) == 1:
             raise DataError(
                 f"the group `{name}` of `{group}` has a single row, at time {frame.index[0]}: a course in time has two at "
-                f'least. Leave it out: `data[data["{group}"] != {labels[(labels.astype(str) == name)].iloc[0]!r}]`.'
+                f'least. Leave it out: `data[data["{group}"] != {labels[(labels.astype(str) == name)].tolist()[0]!r}]`.'
             )
     return frames
 

@@ -52,7 +52,8 @@ def information(loss: Loss, vector: Float[np.ndarray, " theta"], continuity: flo
     weights = _weights(loss, predicted)
     roots = np.sqrt(np.concatenate([weights[wanted], np.full(gaps.size, continuity)]))
     projected = [_projected(loss, one, predicted, wanted, jacobian) for one in projections(loss.problem)]
-    jacobian = np.vstack([jacobian * roots[:, None], *projected])
+    with np.errstate(all="ignore"):  # a noise level of zero weighs without limit
+        jacobian = np.vstack([jacobian * roots[:, None], *projected])
     if not np.isfinite(jacobian).all():
         return None
     return Information(jacobian, loss.coordinates.prior_information(vector))

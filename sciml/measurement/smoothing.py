@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import sympy as sp
 from jaxtyping import Float
-from scipy.interpolate import make_interp_spline, make_smoothing_spline
+from scipy.interpolate import BSpline, make_interp_spline, make_smoothing_spline
 from sympy.core.function import AppliedUndef
 
 from sciml.measurement.experiment import Experiment
@@ -32,15 +32,21 @@ def smooth(times: Float[np.ndarray, " time"], values: Float[np.ndarray, " time"]
     if len(x) == 1:
         level = y[0]
         return lambda t: (np.full(np.shape(t), np.exp(level) if positive else level), np.zeros(np.shape(t)))
-    spline = make_smoothing_spline(x, y) if len(x) >= 5 else make_interp_spline(x, y, k=min(3, len(x) - 1))
+    # With rows one unit of time apart, the choice of smoothness is well-posed whatever unit the data have.
+    unit = (x[-1] - x[0]) / (len(x) - 1)
+    spline = (make_smoothing_spline if len(x) >= 5 else _through)(x / unit, y)
     slope = spline.derivative()
 
     def curve(t):
         inside = np.clip(t, x[0], x[-1])  # beyond the data a cubic runs away
-        level, change = spline(inside), np.where(inside == t, slope(inside), 0.0)
+        level, change = spline(inside / unit), np.where(inside == t, slope(inside / unit) / unit, 0.0)
         return (np.exp(level), np.exp(level) * change) if positive else (level, change)
 
     return curve
+
+
+def _through(x: Float[np.ndarray, " time"], y: Float[np.ndarray, " time"]) -> BSpline:
+    return make_interp_spline(x, y, k=min(3, len(x) - 1))
 
 
 def scatter(times: Float[np.ndarray, " time"], values: Float[np.ndarray, " time"]) -> float:

@@ -110,8 +110,9 @@ def _check_coverage(u: str, times: np.ndarray, values: np.ndarray, span: tuple[f
 def check_times(name: str, index: pd.Index, frame: pd.DataFrame) -> None:
     """Raise unless the index of a frame holds increasing numbers."""
     if not pd.api.types.is_numeric_dtype(index) or pd.api.types.is_bool_dtype(index):
-        hint = "; convert dates to numbers, such as days since the start" if "datetime" in str(index.dtype) else ""
-        raise DataError(f"the index of `{name}` is time and must hold numbers, not `{index.dtype}`{hint}.")
+        dates = "datetime" in str(index.dtype)
+        advice = "dates to numbers, such as days since the start" if dates else "it, `data.set_axis(times_as_numbers)`"
+        raise DataError(f"the index of `{name}` is time and must hold numbers, not `{index.dtype}`: convert {advice}.")
     times = index.to_numpy(dtype=float)
     if not np.isfinite(times).all():
         row = int(np.flatnonzero(~np.isfinite(times))[0])

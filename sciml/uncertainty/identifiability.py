@@ -88,13 +88,18 @@ def _product(names: list[str], direction: np.ndarray) -> tuple[str, str]:
 def _sum(names: list[str], direction: np.ndarray) -> tuple[str, str]:
     first = int(np.argmax(np.abs(direction)))
     scaled = direction / direction[first]
-    text = ", ".join(f"{name} + {c:.2g} s" for name, c in zip(names, scaled))
+    text = ", ".join(f"{name} {'-' if c < 0 else '+'} {_factor(c)}s" for name, c in zip(names, scaled))
     kept = [
-        f"`{name} {'-' if c > 0 else '+'} {_number(abs(c))}*{names[first]}`"
+        f"`{name} {'-' if c > 0 else '+'} {_factor(c)}{names[first]}`"
         for name, c in zip(names, scaled)
         if name != names[first]
     ]
     return f"({text})", " and ".join(kept)
+
+
+def _factor(value: float) -> str:
+    number = _number(abs(value))
+    return "" if number == "1" else f"{number}*"
 
 
 def _number(value: float) -> str:
