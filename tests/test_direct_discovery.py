@@ -195,6 +195,11 @@ def test_terms_that_coincide_are_refused_by_name():
         sciml.discover(data, SparseRegression(degree=1), refine=False)
     with pytest.raises(ModelError, match="terms `x` and `2\\*x` of `x` coincide"):
         sciml.discover(data[["x"]], SparseRegression(library=[x, 2 * x]), refine=False)
+    circle = [1, x, sp.sin(x) ** 2, sp.cos(x) ** 2]
+    with pytest.warns(UserWarning, match=r"terms `1`, `sin\(x\)\*\*2`, `cos\(x\)\*\*2` of `x` depend on each other"):
+        sciml.discover(data[["x"]], SparseRegression(library=circle), refine=False)
+    with pytest.raises(ModelError, match=r"`h\(x\)` in the library term `2\*h\(x\)` is a function that is not known"):
+        sciml.discover(data[["x"]], SparseRegression(library=[2 * sp.Function("h")(x)]), refine=False)
     assert sciml.discover(data[["x"]], SparseRegression(degree=2), refine=False).report.formulas["x"].coeff(x) < -0.99
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import sympy as sp
 from jaxtyping import Float
+from sympy.core.function import AppliedUndef
 
 from sciml.discovery.terms import AbstractTerms, monomials
 from sciml.errors import ModelError, quoted, suggestion
@@ -120,6 +121,12 @@ def build_library(
             raise ModelError(
                 f"`{name}` in the library term `{term}` is not a state.{suggestion(name, system.states)} Terms are "
                 "expressions of states, inputs and time; their coefficients are found by the regression."
+            )
+        called = sorted(map(str, term.atoms(AppliedUndef)))
+        if called:
+            raise ModelError(
+                f"`{called[0]}` in the library term `{term}` is a function that is not known. Terms are closed forms of "
+                "states, inputs and time."
             )
     found: list[Term] = []
     replacements = {}

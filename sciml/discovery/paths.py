@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,8 @@ def _parameter_columns(
 def check_columns(paths: Sequence[Path], library: Library) -> None:
     """Refuse terms of one function that have the same course on all that was visited, up to a factor.
 
+    Of more than two that depend on each other, such as `1`, `sin(x)**2` and `cos(x)**2`, warn: sparse laws may do with some.
+
     Raises:
         ModelError: Which two terms cannot be told apart.
     """
@@ -139,4 +142,15 @@ def check_columns(paths: Sequence[Path], library: Library) -> None:
             raise ModelError(
                 f"the library terms `{a}` and `{b}` of `{name}` coincide on the states that were visited, up to a "
                 f"factor{constant}: no data from there tell them apart. Leave one of them out."
+            )
+        values, directions = np.linalg.svd(unit, full_matrices=False)[1:]
+        if len(values) and values[-1] < SAME * values[0]:
+            shares = np.abs(directions[-1])
+            listed = quoted(
+                [library.terms[terms[usable[k]]].expression for k in np.flatnonzero(shares > 1e-3 * shares.max())]
+            )
+            warnings.warn(
+                f"the library terms {listed} of `{name}` depend on each other on the states that were visited: a law with "
+                "some of them can be written with the others as well. Leave one of them out.",
+                stacklevel=3,
             )

@@ -43,7 +43,8 @@ class Polynomials(AbstractTerms):
 
     def __post_init__(self):
         if not isinstance(self.degree, int) or not 0 <= self.degree <= 10:
-            raise ModelError(f"`degree={self.degree!r}` must be a whole number from 0 to 10.")
+            hint = " Terms of your own are `library=[...]`." if np.iterable(self.degree) else ""
+            raise ModelError(f"`degree={self.degree!r}` must be a whole number from 0 to 10.{hint}")
 
     def of(self, arguments: Sequence[sp.Expr]) -> list[sp.Expr]:
         return monomials(arguments, self.degree)
