@@ -1,18 +1,15 @@
 r"""Branch-free elementary functions and the activations of networks, each with two derivatives.
 
 All rest on one rational approximation: :math:`\tanh u = u P(u^2) / Q(u^2)` on :math:`|u| \le \ln 2 / 4` (minimax,
-relative error 5e-18), continued to all numbers by exact powers of two. Without branches, LLVM works on four or eight
-numbers at a time: 64 tanh take 0.08 µs instead of libm's 0.9.
+relative error 5e-18), continued to all numbers by exact powers of two. Without branches, LLVM works on four numbers
+at a time, and where an activation takes packs, on eight: 64 tanh take 0.05 or 0.03 µs instead of libm's 0.9.
 """
 
 import math
 from typing import NamedTuple
 
-from sciml.native.compilation import bits_of_float, device, float_of_bits
-
-# Adding and subtracting this rounds to the nearest integer and leaves that integer in the lowest bits.
-ROUND = 6755399441055744.0
-ONE_BITS = 0x3FF0000000000000
+from sciml.native.compilation import device
+from sciml.native.packs import ROUND, at_least, at_most, power_of_two
 
 P1, P2 = 0.11109907863944228, 0.0010573994949256394
 Q1, Q2 = 0.44443241197276756, 0.015868203487996446
@@ -21,12 +18,6 @@ HALF_LN2_HIGH, HALF_LN2_LOW = 0.3465735902798315, 1.4117645281515789e-13
 HALF_LN2 = 0.34657359027997264
 TWO_OVER_LN2, ONE_OVER_LN2 = 2.8853900817779268, 1.4426950408889634
 LOG_TWO_PI_HALF = 0.9189385332046728
-
-
-@device
-def power_of_two(shifted):
-    """2**k, where `shifted` is k + ROUND and k a normal exponent."""
-    return float_of_bits((bits_of_float(shifted) << 52) + ONE_BITS)
 
 
 @device
@@ -39,12 +30,10 @@ def tanh(x):
     large, tanh is flat.
     """
     # Each limit is set on a value of its own: of two on the same value LLVM makes three instructions instead of two.
-    x = 20.0 if x > 20.0 else x
-    shifted = x * TWO_OVER_LN2 + ROUND
-    shifted = ROUND - 58.0 if shifted < ROUND - 58.0 else shifted
+    x = at_most(x, 20.0)
+    shifted = at_least(x * TWO_OVER_LN2 + ROUND, ROUND - 58.0)
     k = shifted - ROUND
-    u = x - k * HALF_LN2
-    u = -0.2 if u < -0.2 else u
+    u = at_least(x - k * HALF_LN2, -0.2)
     s = power_of_two(shifted)
     v = u * u
     p = u * (1.0 + v * (P1 + v * P2))
@@ -59,8 +48,7 @@ def exp(x):
 
     :math:`e^{x} = 2^k (q + p) / (q - p)` with :math:`p/q = \tanh(r/2)`, :math:`r = x - k \ln 2`.
     """
-    x = 710.0 if x > 710.0 else x
-    x = -746.0 if x < -746.0 else x
+    x = at_least(at_most(x, 710.0), -746.0)
     k = (x * ONE_OVER_LN2 + ROUND) - ROUND
     u = (0.5 * x - k * HALF_LN2_HIGH) - k * HALF_LN2_LOW
     # Half of the exponent at a time: 2**1024 and 2**-1074 are not normal numbers.
@@ -246,16 +234,18 @@ class Activation(NamedTuple):
         slope: Its first derivative.
         curvature: Its second derivative.
         keeps_input: Whether the derivatives need x; otherwise the tape holds h only.
+        packs: Whether value and slope take packs, too.
     """
 
     value: str
     slope: str
     curvature: str
     keeps_input: bool
+    packs: bool = False
 
 
 ACTIVATIONS = {
-    "tanh": Activation("tanh", "tanh_slope", "tanh_curvature", False),
+    "tanh": Activation("tanh", "tanh_slope", "tanh_curvature", False, True),
     "sigmoid": Activation("sigmoid", "sigmoid_slope", "sigmoid_curvature", False),
     "relu": Activation("relu", "relu_slope", "zero", False),
     "identity": Activation("identity", "one", "zero", False),
@@ -264,5 +254,5 @@ ACTIVATIONS = {
     "softplus": Activation("softplus", "softplus_slope", "softplus_curvature", True),
     "silu": Activation("silu", "silu_slope", "silu_curvature", True),
     "gelu": Activation("gelu", "gelu_slope", "gelu_curvature", True),
-    "rbf": Activation("rbf", "rbf_slope", "rbf_curvature", True),
+    "rbf": Activation("rbf", "rbf_slope", "rbf_curvature", True, True),
 }

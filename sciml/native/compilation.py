@@ -1,4 +1,4 @@
-"""How numba compiles this package: options, caches named by content, calls through addresses, raw bits."""
+"""How numba compiles this package: options, caches named by content, calls through addresses."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
@@ -22,6 +22,8 @@ from sciml.native.dependencies import digest
 # which the range reductions in `activations` rely on.
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 POINTER = types.CPointer(types.float64)
+REGISTER = 8 if binding.get_host_cpu_features().get("avx512f") else 4
+"""How many float64 the vector registers hold: where they are shorter than what is asked for, LLVM takes several."""
 
 
 _loading = RLock()
@@ -121,26 +123,6 @@ def _import(name: str, source: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-@intrinsic
-def float_of_bits(typingctx, bits):
-    """The float64 with the given bits."""
-
-    def generate(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
-
-
-@intrinsic
-def bits_of_float(typingctx, x):
-    """The bits of a float64 as an integer."""
-
-    def generate(context, builder, signature, args):
-        return builder.bitcast(args[0], ir.IntType(64))
-
-    return types.int64(types.float64), generate
 
 
 @intrinsic

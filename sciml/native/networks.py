@@ -10,11 +10,12 @@ that cross a cache line cost double. `prepare` therefore copies each matrix once
 the start of a cache line, and tape sections start on one, too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from sciml.native.activations import ACTIVATIONS, Activation
+from sciml.native.packs import SIZE
 
 CACHE_LINE = 8
 
@@ -45,6 +46,45 @@ class Layer:
     def linear(self) -> bool:
         """Whether there is nothing behind the product."""
         return self.activation == ACTIVATIONS["identity"]
+
+    def in_packs(self, count: int) -> bool:
+        """Whether so many numbers are activated eight at a time; others were not written so, and would be waited for."""
+        return self.activation.packs and count % SIZE == 0
+
+    def slope(self, count: int) -> str:
+        """Name of the function for the slopes of so many numbers, behind the network's."""
+        return self.activation.slope + "_in_packs" * self.in_packs(count)
+
+
+def value_loop(layer: Layer, raw: str, output: str, count: int) -> Iterator[str]:
+    """Lines that apply a layer's activation to so many numbers of the tape, from one place to another."""
+    value = layer.activation.value
+    if layer.in_packs(count):
+        yield f"    for m in range({count // SIZE}):"
+        yield f"        store(at(tape, {output}), m, {value}(load(at(tape, {raw}), m)))"
+    elif not layer.linear:
+        # Offsets from one pointer: of two, LLVM would not know whether they overlap.
+        yield f"    for m in range({count}):"
+        yield f"        tape[{output} + m] = {value}(tape[{raw} + m])"
+
+
+def slope_functions(prefix: str, layers: Iterable[Layer]) -> Iterator[str]:
+    """Lines of `PREFIX_SLOPE(x, h, g, count)`, which multiply cotangents by the slopes of these layers' activations.
+
+    They have a count, as a short loop of literal length is unrolled and then not vectorized.
+    """
+    for slope, packs in sorted(
+        {(layer.activation.slope, layer.activation.packs) for layer in layers if not layer.linear}
+    ):
+        yield from ("@device", f"def {prefix}_{slope}(x, h, g, count):", "    for m in range(count):")
+        yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
+        if packs:
+            yield from (
+                "@device",
+                f"def {prefix}_{slope}_in_packs(x, h, g, count):",
+                f"    for m in range(count // {SIZE}):",
+            )
+            yield from (f"        store(g, m, load(g, m) * {slope}(load(x, m), load(h, m)))", "", "")
 
 
 @dataclass(frozen=True)
@@ -140,22 +180,16 @@ class Perceptron:
             matrix, x = f"at(p, {layer.transposed})", f"at(tape, row + {layer.source})"
             bias, y = f"at(p, {layer.bias})", f"at(tape, row + {layer.raw})"
             yield f"    multiply({matrix}, {x}, {bias}, {y}, {layer.inputs}, {layer.outputs})"
-            if not layer.linear:
-                value = f"{layer.activation.value}(tape[row + {layer.raw} + m])"
-                yield f"    for m in range({layer.outputs}):"
-                yield f"        tape[row + {layer.output} + m] = {value}"
+            yield from value_loop(layer, f"row + {layer.raw}", f"row + {layer.output}", layer.outputs)
 
     def _backward(self) -> Iterator[str]:
-        # A function of its own, with a count: a short loop of literal length is unrolled and then not vectorized.
-        for slope in sorted({layer.activation.slope for layer in self.layers if not layer.linear}):
-            yield from ("@device", f"def {self.name}_{slope}(x, h, g, count):", "    for m in range(count):")
-            yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
+        yield from slope_functions(self.name, self.layers)
         yield from ("@device", f"def {self.name}_backward(p, tape, row):")
         for layer in reversed(self.layers):
             matrix, g = f"at(p, {layer.plain})", f"at(tape, row + {layer.cotangent})"
             if not layer.linear:
                 x, h = f"at(tape, row + {layer.raw})", f"at(tape, row + {layer.output})"
-                yield f"    {self.name}_{layer.activation.slope}({x}, {h}, {g}, {layer.outputs})"
+                yield f"    {self.name}_{layer.slope(layer.outputs)}({x}, {h}, {g}, {layer.outputs})"
             y = f"at(tape, row + {layer.source_cotangent})"
             yield f"    multiply({matrix}, {g}, None, {y}, {layer.outputs}, {layer.inputs})"
 

@@ -1,8 +1,8 @@
 """Products of a network's matrices with packs, written in vector instructions, for literal sizes.
 
-With eight trajectories side by side a weight is loaded once for two vectors of four, the sums need no exchange between
-lanes, and there are eight times as many independent ones: a 32 x 32 product takes 40 ns for each trajectory, which is
-the speed of the multipliers, and backwards, where one trajectory waits for results, a bit more than half the time.
+With eight trajectories side by side a weight is loaded once for all of them, the sums need no exchange between lanes,
+and there are eight times as many independent ones: in registers of four a 32 x 32 product takes 40 ns for each trajectory,
+which is the speed of the multipliers, and backwards, where one trajectory waits for results, a bit more than half the time.
 """
 
 from llvmlite import ir
@@ -10,12 +10,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from sciml.native.compilation import REGISTER
 from sciml.native.packs import SIZE
-from sciml.native.vectors import INDEX, WIDTH, Emitter
+from sciml.native.vectors import INDEX, Emitter
 
+WIDTH = REGISTER
 HALVES = SIZE // WIDTH
-DOWN = 4
-"""Numbers of a product that are summed up side by side: with both halves of a pack, eight sums keep two multipliers busy."""
+DOWN = 8 // HALVES
+"""Numbers of a product that are summed up side by side: with all of a pack, eight sums keep two multipliers busy."""
 
 
 def _literal(*sizes) -> bool:
@@ -73,18 +75,21 @@ def multiply_packs(typingctx, matrix, x, initial, y, rows, columns):
 
 
 def _total(emit, vectors):
-    """The sums of up to four vectors of four, as one vector (or one number)."""
-    builder = emit.builder
+    """The sums of up to `WIDTH` vectors, as one vector."""
+    vectors = [*vectors, *[emit.zero(WIDTH)] * (WIDTH - len(vectors))]
+    block = WIDTH  # as many numbers stand side by side whose sum is wanted
+    while block > 1:
+        lanes = [lane for lane in range(2 * WIDTH) if lane % block < block // 2]
+        first, second = ([lane + shift for lane in lanes] for shift in (0, block // 2))
+        pairs = zip(vectors[::2], vectors[1::2])
+        vectors = [emit.add(_chosen(emit, a, b, first), _chosen(emit, a, b, second)) for a, b in pairs]
+        block //= 2
+    return vectors[0]
 
-    def shuffle(a, b, mask):
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(mask)), mask))
 
-    if len(vectors) < WIDTH:
-        vectors = [*vectors, *[emit.zero(WIDTH)] * (WIDTH - len(vectors))]
-    a, b, c, d = vectors
-    ab = emit.add(shuffle(a, b, [0, 4, 2, 6]), shuffle(a, b, [1, 5, 3, 7]))
-    cd = emit.add(shuffle(c, d, [0, 4, 2, 6]), shuffle(c, d, [1, 5, 3, 7]))
-    return emit.add(shuffle(ab, cd, [0, 1, 4, 5]), shuffle(ab, cd, [2, 3, 6, 7]))
+def _chosen(emit, a, b, lanes):
+    """Numbers of two vectors, counted through, as one."""
+    return emit.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes))
 
 
 def _add_at(emit, matrix, place, total, count):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from sciml.native.networks import Layer, Perceptron
+from sciml.native.networks import Layer, Perceptron, slope_functions, value_loop
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,17 @@ class PackedPerceptron:
             matrix, bias = f"at(p, {layer.transposed})", f"at(p, {layer.bias})"
             sizes = f"{layer.inputs}, {layer.outputs}"
             yield f"    multiply_packs({matrix}, {_at('tape', source)}, {bias}, {_at('tape', raw)}, {sizes})"
-            if not layer.linear:
-                # Offsets from one pointer: of two, LLVM would not know whether they overlap.
-                yield f"    for m in range({8 * layer.outputs}):"
-                yield f"        tape[{8 * output} + m] = {layer.activation.value}(tape[{8 * raw} + m])"
+            yield from value_loop(layer, f"{8 * raw}", f"{8 * output}", 8 * layer.outputs)
 
     def backward(self) -> Iterator[str]:
         """Lines of `NAME_backward(p, tape, cotangents)`."""
-        for slope in sorted({layer.activation.slope for layer in self.network.layers if not layer.linear}):
-            yield from ("@device", f"def {self.name}_{slope}(x, h, g, count):", "    for m in range(count):")
-            yield from (f"        g[m] *= {slope}(x[m], h[m])", "", "")
+        yield from slope_functions(self.name, self.network.layers)
         yield from ("@device", f"def {self.name}_backward(p, tape, cotangents):")
         for layer, (_, below), (raw, output, cotangent) in reversed(list(self._layers())):
             g, sizes = _at("cotangents", cotangent), f"{layer.outputs}, {layer.inputs}"
             if not layer.linear:
                 arrays = f"{_at('tape', raw)}, {_at('tape', output)}, {g}"
-                yield f"    {self.name}_{layer.activation.slope}({arrays}, {8 * layer.outputs})"
+                yield f"    {self.name}_{layer.slope(8 * layer.outputs)}({arrays}, {8 * layer.outputs})"
             yield f"    multiply_packs(at(p, {layer.plain}), {g}, None, {_at('cotangents', below)}, {sizes})"
 
     def weights(self) -> Iterator[str]:

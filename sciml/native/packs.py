@@ -19,6 +19,9 @@ from numba.extending import intrinsic, lower_builtin, register_model, type_calla
 from sciml.native.compilation import POINTER
 
 SIZE = 8
+# Adding and subtracting this rounds to the nearest integer and leaves that integer in the lowest bits.
+ROUND = 6755399441055744.0
+ONE_BITS = 0x3FF0000000000000
 REAL, VECTOR = ir.DoubleType(), ir.VectorType(ir.DoubleType(), SIZE)
 LANE = ir.IntType(32)
 
@@ -187,6 +190,41 @@ def _extremum(symbol: str):
 
 
 maximum, minimum = _extremum(">"), _extremum("<")
+
+
+def _bounded(beyond: str):
+    @intrinsic
+    def bounded(typingctx, x, limit):
+        """A number, or a pack, up to a limit; NaN stays NaN."""
+        kind = PACK if x == PACK else types.float64
+
+        def generate(context, builder, sig, args):
+            value, edge = args[0], args[1] if kind != PACK else _splat(builder, args[1])
+            return builder.select(builder.fcmp_ordered(beyond, value, edge), edge, value)
+
+        return kind(x, types.float64), generate
+
+    return bounded
+
+
+at_most, at_least = _bounded(">"), _bounded("<")
+
+
+@intrinsic
+def power_of_two(typingctx, shifted):
+    """2**k of a number, or of a pack, where `shifted` is k + `ROUND` and k a normal exponent."""
+
+    def generate(context, builder, sig, args):
+        real = args[0].type
+        whole = ir.IntType(64) if shifted != PACK else ir.VectorType(ir.IntType(64), SIZE)
+
+        def constant(value):
+            return ir.Constant(whole, value if shifted != PACK else [value] * SIZE)
+
+        bits = builder.add(builder.shl(builder.bitcast(args[0], whole), constant(52)), constant(ONE_BITS))
+        return builder.bitcast(bits, real)
+
+    return shifted(shifted), generate
 
 
 def _cell(builder, pointer, index):

@@ -4,6 +4,7 @@ PREAMBLE = """\
 import math
 from sciml.native.activations import *
 from sciml.native.compilation import at, device
+from sciml.native.packs import load, store
 from sciml.native.routines import prepare, value, vjp, weights
 from sciml.native.vectors import add_rows, multiply, update
 """
