@@ -9,10 +9,11 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
+from numba.core.codegen import get_host_cpu_features
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
@@ -22,7 +23,7 @@ from sciml.native.dependencies import digest
 # which the range reductions in `activations` rely on.
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 POINTER = types.CPointer(types.float64)
-REGISTER = 8 if binding.get_host_cpu_features().get("avx512f") else 4
+REGISTER = 8 if "+avx512f" in get_host_cpu_features().split(",") else 4
 """How many float64 the vector registers hold: where they are shorter than what is asked for, LLVM takes several."""
 
 
