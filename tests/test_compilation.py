@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
 from numba.core.errors import TypingError
 
+from sciml.native import loss_kernels, solve
 from sciml.native.compilation import call
 from sciml.native.dependencies import ROOT, digest, files
 from sciml.native.preambles import PACK_PREAMBLE, PREAMBLE
+from sciml.native.records import task_at
 
 MODULES = {
     "sciml/__init__.py": "from sciml.native import far",
@@ -104,6 +106,22 @@ def test_a_second_process_finds_the_code_of_a_model(tmp_path):
         ).stdout.strip()
 
     assert [run(), run()] == ["0", "1"]
+
+
+def test_the_index_of_a_parallel_loop_reaches_a_lane_as_an_integer():
+    i, index = types.int64, types.uint64
+
+    @njit([types.void(i, index, i)])
+    def of_a_loss(address, lane, thread):
+        loss_kernels.start_lane(task_at(address), lane, thread, 1)
+
+    @njit([types.void(i, index, types.float64[:, :, ::1], types.float64[:, ::1])])
+    def of_a_solve(address, lane, states, ends):
+        solve.start_lane(task_at(address), lane, states, ends, 0)
+
+    codes = [code for caller in (of_a_loss, of_a_solve) for code in caller.inspect_llvm().values()]
+    assert len(codes) == 2
+    assert not any("itofp" in code for code in codes)
 
 
 @pytest.mark.parametrize("number", [np.uint64(1), np.int32(1), True, 1j], ids=str)

@@ -231,5 +231,7 @@ def test_a_law_in_place_of_a_policy_that_the_cost_calls_is_refused(problem):
     ):
         problem.with_system(law)
     free = Problem(steered(), cost=sp.Integral(x**2, (t, 0, 2)), initial_states=pd.DataFrame({"x": [1.0], "v": [0.0]}))
-    gain = sciml.fit(free.with_system(law), progress=False).estimates["k"]
-    assert gain != pytest.approx(1.0)
+    closed = free.with_system(law)
+    fit = sciml.fit(closed, progress=False)
+    assert fit.loss < 0.9 * closed.value_and_gradient(closed.initial())[0]
+    assert np.abs(closed.value_and_gradient(fit.vector)[1]).max() < 1e-3

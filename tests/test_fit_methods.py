@@ -1,5 +1,7 @@
 """Scoring, growing windows, many starts and held-out data."""
 
+import gc
+import os
 from dataclasses import replace
 
 import joblib
@@ -34,7 +36,7 @@ from sciml import (
 )
 from sciml.fitting import schedules
 from sciml.fitting.least_squares import damped_step
-from sciml.fitting.starts import varied
+from sciml.fitting.starts import in_parallel, varied
 from sciml.measurement.information import Information, information
 from sciml.measurement.loss import Loss
 
@@ -213,6 +215,10 @@ def test_the_number_of_workers_changes_no_digit():
             fit = sciml.fit(decay(Normal(1.0), learned=True), SingleShooting(None), [LBFGS(20)], starts=3, seed=5)
         vectors.append(np.stack([one.vector for one in sorted(fit.starts, key=lambda one: one.seed)]))
     assert np.array_equal(vectors[0], vectors[1])
+    with joblib.parallel_config(n_jobs=2):
+        frozen = in_parallel(lambda shared, seed: (os.getpid(), gc.get_freeze_count()), None, range(4))
+    assert all(pid != os.getpid() and count > 10_000 for pid, count in frozen)  # libraries are spared collections there
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_first_start_is_the_declared_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from sciml.export.routines import Routine, Routines
 from sciml.lowering.program import TIME, Assign, slot
 
 
-class Code(FormulaPrinter):
+class Code(FormulaPrinter, ABC):
     """A printer of Routines with the user's names for states and parameters.
 
     Args:
@@ -74,13 +75,13 @@ class Code(FormulaPrinter):
         """The statement that sets a new local variable."""
         return f"{target} = {value}"
 
+    @abstractmethod
     def invoke(self, evaluation: Evaluation, inputs: Sequence[str], targets: Sequence[str]) -> list[str]:
         """The statements that evaluate a network and name its outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def array_step(self, step: Affine | Column | Elementwise, evaluation: Evaluation) -> list[str]:
         """The statements of one step within a network."""
-        raise NotImplementedError
 
     def statements(self, routine: Routine) -> list[str]:
         """The body of a routine up to its results."""
