@@ -8,16 +8,12 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from test_properties import STATES, systems
 
 import sciml
 from sciml import MLP, System
 from sciml.lowering.networks import weights_of
-from sciml.native import activations
 from sciml.native import solve as native
-from sciml.native.compilation import at
-from sciml.native.packs import load, store
 from sciml.native.solve import Integrator
 from sciml.solvers import Dopri5, Dopri8, Tsit5
 
@@ -67,32 +63,6 @@ def compared(model, p, y0, times, alone, solver=None, **settings) -> None:
     np.testing.assert_allclose(found.reached, expected.reached, rtol=1e-9)
     np.testing.assert_allclose(found.states, expected.states, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found.ends, expected.ends, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", [name for name, one in activations.ACTIVATIONS.items() if one.packs])
-def test_an_activation_and_its_slope_are_the_same_in_packs(name):
-    value, slope = (getattr(activations, part) for part in activations.ACTIVATIONS[name][:2])
-
-    @njit
-    def one_by_one(x, h, g):
-        for m in range(x.size):
-            h[m] = value(x[m])
-            g[m] = slope(x[m], h[m])
-
-    @njit
-    def in_packs(x, h, g):
-        for m in range(x.size // 8):
-            store(at(h, 0), m, value(load(at(x, 0), m)))
-            store(at(g, 0), m, slope(load(at(x, 0), m), load(at(h, 0), m)))
-
-    edges = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-300, 20.5, -20.5, 710.0, -750.0, 1e-9, -0.2]
-    x = np.concatenate([edges, np.random.default_rng(0).standard_normal(52) * 5])
-    found, expected = np.empty((2, 64)), np.empty((2, 64))
-    in_packs(x, *found)
-    one_by_one(x, *expected)
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_allclose(found[1], expected[1], rtol=1e-15)
-    assert np.isnan(found[0][4])
 
 
 @pytest.mark.parametrize("solver", [Tsit5(), Dopri5(), Dopri8()], ids=lambda s: type(s).__name__)
